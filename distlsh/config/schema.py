@@ -1,0 +1,142 @@
+"""The configuration: one struct a group, every key with its type, range and default.
+
+Ranges are msgspec constraints, so that a wrong value is refused with its key path.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Meta(ge=0.0)]
+PositiveRate = Annotated[float, Meta(gt=0.0)]
+
+
+class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class SynthConfig(_Group):
+    """A generated data set (`distlsh data synth` takes the same settings)."""
+
+    n_train: Positive = 60_000
+    n_test: Positive = 10_000
+    n_features: Annotated[int, Meta(ge=16)] = 30_000
+    n_labels: Annotated[int, Meta(ge=2)] = 20_000
+    n_nonzeros: Positive = 32  # mean features of an instance
+    n_labels_mean: Annotated[float, Meta(ge=1.0)] = 1.0  # mean labels of an instance
+    cluster_size: Positive = 16  # labels that share features
+    exponent: Rate = 0.7  # of the power law of label frequencies; 0 is uniform
+    noise: Share = 0.3  # share of an instance's features drawn from all features
+    seed: Count = 1
+
+
+class DataConfig(_Group):
+    train: str | None = None  # file; null where `synth` generates the data
+    test: str | None = None
+    format: Literal["auto", "xc", "svmlight", "idx"] = "auto"
+    cache_dir: str | None = None  # of parsed data; null: .distlsh-cache beside the file
+    normalize: Literal["none", "l2"] = "none"  # of each instance's features
+    synth: SynthConfig | None = None
+
+
+class ModelConfig(_Group):
+    hidden: Annotated[list[Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: [256]
+    )
+    activation: Literal["linear", "relu", "tanh"] = "linear"
+    normalize: bool = True  # L2-normalise the last hidden vector
+    scale: PositiveRate = 16.0  # of the logits, where `normalize` is on
+    bias: bool = False  # of the output neurons
+    dropout: Share = 0.0  # of hidden activations
+    input_dropout: Share = 0.0  # of input features
+    loss: Literal["softmax", "bce"] = "softmax"
+    log_q: bool = False  # correct the softmax for the random negatives' sampling rate
+    warm_start: bool = True  # output rows start as their label's mean hidden vector
+
+
+class LshConfig(_Group):
+    family: Literal["cross_polytope", "srp", "dwta"] = "cross_polytope"
+    n_hashes: Annotated[int, Meta(ge=1, le=32)] = 2  # K, hashes of a code
+    n_tables: Annotated[int, Meta(ge=1, le=1024)] = 40  # L
+    n_probes: Annotated[int, Meta(ge=0, le=64)] = 4  # extra buckets a table
+    dim: Annotated[int, Meta(ge=2, le=1024)] = 64  # of one cross-polytope; a power of two
+    bin_size: Annotated[int, Meta(ge=2, le=32)] = 8  # of one DWTA hash; a power of two
+    bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 64
+    bucket_policy: Literal["fifo", "reservoir"] = "fifo"
+    center: bool = True  # hash rows relative to their mean
+    n_active: Positive = 512  # budget of active outputs a sample
+    n_random: Count = 0  # of these, at least so many random ones
+
+
+class TrainConfig(_Group):
+    epochs: Positive = 1
+    optimizer: Literal["sgd", "adagrad", "adagrad_row", "adam"] = "adagrad"
+    lr: PositiveRate = 0.02
+    lr_input: PositiveRate | None = None  # of the first layer; null: lr
+    momentum: Share = 0.0  # sgd
+    beta1: Share = 0.9  # adam
+    beta2: Share = 0.999  # adam
+    eps: PositiveRate = 1e-8
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    warmup: Share = 0.0  # share of the training over which the rate rises from 0
+    final_lr: Share = 0.0  # rate at the end over `lr`: linear, cosine
+    step_at: list[Annotated[float, Meta(gt=0.0, lt=1.0)]] = msgspec.field(
+        default_factory=lambda: [0.5, 0.75]
+    )  # shares of the training at which schedule `step` multiplies the rate
+    step_factor: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.1
+    skip_below: Share = 0.003  # tau: smaller output gradients are rounded stochastically; 0: never
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 32  # samples a worker takes through a layer together
+    chunk_size: Positive = 2048  # sample positions given to a worker at a time
+    seed: Count = 1
+    deterministic: bool = False  # one worker, rehash at fixed sample counts
+
+
+class RehashConfig(_Group):
+    initial_interval: Positive = 50_000  # samples before the first rehash
+    decay: Rate = 0.1  # the n-th interval is initial_interval * exp(decay * n)
+    max_drift: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.2  # share of codes moved that shortens the interval again
+
+
+class EvalConfig(_Group):
+    interval: Count = 0  # samples between evaluations in training; 0: after each epoch
+    n_rows: Count = 2_000  # of the seeded random subset; 0: no evaluation in training
+    initial: bool = True  # evaluate before the first step
+    final_rows: Count = 0  # rows of the last evaluation; 0: all
+    lsh: bool = True  # LSH inference beside the exact one
+    propensity_a: PositiveRate = 0.55
+    propensity_b: PositiveRate = 1.5
+
+
+class CheckpointConfig(_Group):
+    interval: Count = 0  # samples between checkpoints; 0: after each epoch
+    keep: Positive = 2
+    optimizer_state: bool = True  # without it, a run cannot be resumed
+
+
+class RunConfig(_Group):
+    workers: Annotated[int, Meta(ge=1, le=1024)] = 1
+    dir: str | None = None  # null: runs/<time>-<name>
+    name: str | None = None
+    pin: bool = False  # each worker to a core
+    max_restarts: Count = 3  # of each child
+    heartbeat_s: PositiveRate = 1.0
+    heartbeat_timeout_s: PositiveRate = 60.0
+    stop_timeout_s: PositiveRate = 10.0  # a step of ask, SIGTERM, SIGKILL
+    report_s: PositiveRate = 1.0  # between lines of metrics.jsonl
+
+
+class Config(_Group):
+    data: DataConfig = msgspec.field(default_factory=DataConfig)
+    model: ModelConfig = msgspec.field(default_factory=ModelConfig)
+    lsh: LshConfig = msgspec.field(default_factory=LshConfig)
+    train: TrainConfig = msgspec.field(default_factory=TrainConfig)
+    rehash: RehashConfig = msgspec.field(default_factory=RehashConfig)
+    eval: EvalConfig = msgspec.field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = msgspec.field(default_factory=CheckpointConfig)
+    run: RunConfig = msgspec.field(default_factory=RunConfig)

@@ -1,0 +1,1 @@
+"""Compiled kernels: numba only, no Python objects, no processes."""

@@ -1,0 +1,76 @@
+"""One way to compile kernels, and a disk cache that is right after any edit.
+
+Numba keys its cache on the file of the compiled function alone, so an edit to a
+kernel that others call is missed.  The cache folder here carries a digest of all
+kernel sources and of the compiler's versions instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import llvmlite
+import numba
+from numba.core import config as numba_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# No "nnan"/"ninf": a NaN in the weights must stay visible.
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def source_digest() -> str:
+    """Return a digest of every kernel source and of the compilers' versions."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_dir() -> Path:
+    """Return the folder of compiled kernels: ``$DISTLSH_CACHE`` or the user's cache."""
+    root = os.environ.get("DISTLSH_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "distlsh"
+    )
+    return Path(root) / "kernels" / source_digest()
+
+
+_CACHE_DIR = cache_dir()
+
+
+def kernel(*signatures: Any, **options: Any) -> Callable[[F], F]:
+    """Compile a function without the GIL, with the explicit ``signatures`` given.
+
+    Signatures refuse other dtypes and strided arrays with a TypeError; read-only
+    array types refuse writes when compiling.  The compiled code is cached on disk.
+    """
+    settings: dict[str, Any] = {
+        "nogil": True,
+        "cache": True,
+        "error_model": "numpy",
+        "fastmath": FASTMATH,
+        **options,
+    }
+
+    def compile_(function: F) -> F:
+        before = numba_config.CACHE_DIR
+        numba_config.CACHE_DIR = str(_CACHE_DIR)
+        try:
+            compiled: Any = numba.njit(list(signatures), **settings) if signatures else numba.njit(**settings)
+            result: F = compiled(function)
+        finally:
+            numba_config.CACHE_DIR = before
+        return result
+
+    return compile_
+
+
+def device_function(function: F) -> F:
+    """Compile a function that only kernels call: typed by its callers, cached with them."""
+    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
+    return compiled

@@ -1,0 +1,122 @@
+"""What a run tells about itself: one struct per line of its files and of its PUB socket."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Report(msgspec.Struct, kw_only=True, tag="report"):
+    """One line of ``metrics.jsonl``: the run at one moment."""
+
+    time_s: float  # since the start of the run
+    train_s: float  # of training so far
+    phase: str  # "init", "warm start", "tables", "train", "evaluate", "checkpoint", ...
+    epoch: int  # from 0
+    epochs: int
+    samples: int  # trained so far, all epochs
+    epoch_done: int  # samples of this epoch done
+    epoch_size: int
+    samples_per_s: float
+    worker_samples_per_s: list[float]
+    loss: float | None = None  # mean over the samples since the last report
+    n_active_mean: float | None = None
+    rows_updated_mean: float | None = None  # output rows updated a sample
+    mac_fraction: float | None = None  # multiply-adds done over those of a dense network
+    lr: float | None = None
+    generation: int = 0  # of the tables
+    rehashes: int = 0
+    table_age_s: float | None = None
+    table_age_samples: int | None = None
+    table_recall_at_1: float | None = None  # of the last evaluation
+    p_at_1: float | None = None  # of the last evaluation
+    eta_s: float | None = None
+    worker_restarts: int = 0
+
+
+class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
+    """One line of ``eval.jsonl``: exact and LSH inference side by side."""
+
+    kind: str  # "initial", "subset" or "final"
+    epoch: int
+    samples: int
+    train_s: float
+    n_rows: int
+    eval_s: float
+    p_at_1: float
+    p_at_3: float
+    p_at_5: float
+    ndcg_at_1: float
+    ndcg_at_3: float
+    ndcg_at_5: float
+    psp_at_1: float
+    psp_at_3: float
+    psp_at_5: float
+    # None where the output is dense: no tables
+    lsh_p_at_1: float | None = None
+    lsh_p_at_3: float | None = None
+    lsh_p_at_5: float | None = None
+    lsh_ndcg_at_5: float | None = None
+    lsh_psp_at_1: float | None = None
+    lsh_psp_at_5: float | None = None
+    table_recall_at_1: float | None = None  # exact top-1 among the retrieved
+    table_recall_at_10: float | None = None
+    retrieved_mean: float | None = None  # distinct labels retrieved a row
+    lsh_mac_fraction: float | None = None  # multiply-adds of LSH inference over exact
+
+
+class Rehash(msgspec.Struct, kw_only=True, tag="rehash"):
+    """One finished refresh of the tables."""
+
+    generation: int
+    samples: int
+    rows: int  # rows hashed
+    moved: int  # codes that changed, over all tables
+    changed_share: float  # moved / (rows * n_tables)
+    hash_s: float
+    wait_s: float  # for readers of the idle buffer
+    full: bool
+
+
+class Notice(msgspec.Struct, kw_only=True, tag="notice"):
+    """Something a person should read once: a restart, a checkpoint, a warning."""
+
+    level: str  # "info" or "warning"
+    text: str
+
+
+class Summary(msgspec.Struct, kw_only=True, tag="summary"):
+    """``summary.json``."""
+
+    status: str  # "completed", "interrupted" or "failed"
+    workers: int
+    samples: int
+    epochs: float
+    samples_per_s: float
+    load_s: float
+    compile_s: float
+    train_s: float
+    eval_s: float
+    total_s: float
+    start_s: float  # from the command to the first step of training
+    p_at_1: float | None = None
+    p_at_3: float | None = None
+    p_at_5: float | None = None
+    ndcg_at_1: float | None = None
+    ndcg_at_3: float | None = None
+    ndcg_at_5: float | None = None
+    psp_at_1: float | None = None
+    psp_at_3: float | None = None
+    psp_at_5: float | None = None
+    lsh_p_at_1: float | None = None
+    loss: float | None = None
+    n_active_mean: float | None = None
+    mac_fraction: float | None = None
+    table_recall_at_1: float | None = None
+    table_recall_at_10: float | None = None
+    popularity_p_at_1: float | None = None  # baseline: always the most frequent labels
+    rehashes: int = 0
+    table_age_s_mean: float | None = None
+    worker_restarts: int = 0
+    peak_memory_bytes: int = 0  # shared + private
+    energy_j: float | None = None
+    run_dir: str = ""
