@@ -1,0 +1,1 @@
+"""Messages and pure state machines: no sockets, no processes, no clocks."""

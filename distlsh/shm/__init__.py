@@ -1,0 +1,1 @@
+"""Shared memory: arenas of named arrays, and generations of the hash tables."""

@@ -1,0 +1,62 @@
+"""What the coordinator is told to do, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distlsh.protocol.messages import Task
+from distlsh.protocol.plan import Position
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Send ``task`` to ``worker``."""
+
+    worker: int
+    task: Task
+
+
+@dataclass(frozen=True)
+class WriteOrder:
+    """Write the order of instances of ``epoch``."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class BeginRehash:
+    """Ask the rehasher for new tables."""
+
+    full: bool
+
+
+@dataclass(frozen=True)
+class SaveCheckpoint:
+    """Save all persistent arrays with this position; no worker is at work."""
+
+    position: Position
+
+
+@dataclass(frozen=True)
+class BeginEvaluation:
+    """Start to gather results."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class EndEvaluation:
+    """Report the gathered results, if ``complete``."""
+
+    kind: str
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Stop the children; the run ends with ``status``."""
+
+    status: str
+
+
+Action = Assign | WriteOrder | BeginRehash | SaveCheckpoint | BeginEvaluation | EndEvaluation | Finish

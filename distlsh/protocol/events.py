@@ -1,0 +1,52 @@
+"""What can happen to a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """A worker, new or restarted, waits for tasks."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker died."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """A worker acknowledged its task."""
+
+    worker: int
+    task_id: int
+
+
+@dataclass(frozen=True)
+class RehasherReady:
+    """The rehasher waits for work."""
+
+
+@dataclass(frozen=True)
+class RehasherLost:
+    """The rehasher died."""
+
+
+@dataclass(frozen=True)
+class RehashDone:
+    """New tables are published."""
+
+    changed_share: float
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """Someone asked the run to save its state and end."""
+
+
+Event = WorkerReady | WorkerLost | TaskDone | RehasherReady | RehasherLost | RehashDone | StopRequested

@@ -1,0 +1,289 @@
+"""The run as a state machine: events in, actions out.
+
+A run is an agenda of steps.  A step hands tasks to workers, or waits for the
+rehasher, or is done at once.  Training can be held between chunks, so that an
+evaluation, a checkpoint or the end of the run finds the workers quiet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from distlsh.errors import ProtocolError
+from distlsh.protocol import actions as act
+from distlsh.protocol import events as ev
+from distlsh.protocol.ledger import Ledger, split
+from distlsh.protocol.messages import Task
+from distlsh.protocol.plan import Plan, Position
+from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train
+
+_HISTORY = 32
+
+
+class RunMachine:
+    """Decides what coordinator, workers and rehasher do next.
+
+    `handle` takes one event and returns the actions to carry out, in order.  An event
+    that must not occur raises ProtocolError with the events before it.
+    """
+
+    def __init__(self, plan: Plan, position: Position | None = None) -> None:
+        self.plan = plan
+        self.position = position or plan.start()
+        self.finished: str | None = None
+        self._agenda: deque[Step] = deque(_resumed(self.position) if position else _from_scratch(plan))
+        self._step: Step | None = None
+        self._ledger = Ledger()
+        self._ready: set[int] = set()
+        self._rehasher_ready = False
+        self._refreshing = False
+        self._wanted: list[Step] = []  # steps for which training is held
+        self._stopping = False
+        self._actions: list[act.Action] = []
+        self._history: deque[ev.Event] = deque(maxlen=_HISTORY)
+
+    @property
+    def stage(self) -> str:
+        """Name of the step in progress, as reports show it."""
+        return self._step.name if self._step is not None else "start"
+
+    @property
+    def ready_workers(self) -> int:
+        """Number of workers that can take tasks."""
+        return len(self._ready)
+
+    def handle(self, event: ev.Event) -> list[act.Action]:
+        """Take ``event`` and return what to do now."""
+        self._history.append(event)
+        self._actions = []
+        match event:
+            case ev.WorkerReady(worker):
+                self._ready.add(worker)
+            case ev.WorkerLost(worker):
+                self._ready.discard(worker)
+                self._ledger.lose(worker)
+            case ev.TaskDone(worker, task_id):
+                self._task_done(worker, task_id)
+            case ev.RehasherReady():
+                self._rehasher_ready = True
+            case ev.RehasherLost():
+                self._rehasher_lost()
+            case ev.RehashDone(changed_share):
+                self._rehash_done(changed_share)
+            case ev.StopRequested():
+                self._stopping = True
+        self._advance()
+        return self._actions
+
+    def _fail(self, why: str) -> ProtocolError:
+        events = "\n  ".join(map(str, self._history))
+        return ProtocolError(f"{why} in stage {self.stage!r}; the last events were\n  {events}")
+
+    def _task_done(self, worker: int, task_id: int) -> None:
+        if not self._ledger.holds(worker, task_id):
+            raise self._fail(f"worker {worker} finished task {task_id}, which it does not have")
+        task = self._ledger.finish(worker, task_id)
+        if task.kind == "train":
+            self.position.samples += task.last - task.first
+            self._look_at_schedules()
+
+    def _look_at_schedules(self) -> None:
+        position, plan = self.position, self.plan
+        if plan.tables and position.schedule.due(position.samples):
+            self._rehash_is_due()
+        if plan.eval_interval and plan.n_eval_rows and position.samples >= position.next_eval:
+            position.next_eval = position.samples + plan.eval_interval
+            self._wanted.append(Evaluate("subset"))
+        if plan.checkpoint_interval and position.samples >= position.next_checkpoint:
+            position.next_checkpoint = position.samples + plan.checkpoint_interval
+            self._wanted.append(Save())
+
+    def _rehash_is_due(self) -> None:
+        if self.plan.deterministic:
+            self._wanted.insert(0, Refresh())
+        elif self._rehasher_ready and not self._refreshing:
+            self._begin_rehash(full=False)
+
+    def _begin_rehash(self, full: bool) -> None:
+        self._refreshing = True
+        self._actions.append(act.BeginRehash(full or self.position.rebuild))
+
+    def _rehash_done(self, changed_share: float) -> None:
+        if not self._refreshing:
+            raise self._fail("a refresh that nobody asked for")
+        self._refreshing = self.position.rebuild = False
+        if isinstance(self._step, Refresh):
+            self._step.done = self._step.asked
+        if self._step is not None and self._step.name == "tables":
+            self.position.schedule.start(self.position.samples)
+        else:
+            self.position.schedule.refreshed(self.position.samples, changed_share)
+
+    def _rehasher_lost(self) -> None:
+        self._rehasher_ready = False
+        self.position.rebuild = self.position.rebuild or self._refreshing
+        self._refreshing = False
+        if isinstance(self._step, Refresh):
+            self._step.asked = False
+
+    def _advance(self) -> None:
+        while self.finished is None:
+            if self._step is None:
+                self._begin(self._agenda.popleft())
+            elif self._complete(self._step):
+                step, self._step = self._step, None
+                self._end(step)
+            elif not self._suspend():
+                self._hand_out()
+                return
+
+    def _begin(self, step: Step) -> None:
+        self._step = step
+        match step:
+            case Train():
+                self.position.stage = "train"
+                if step.ledger is None:
+                    self._actions.append(act.WriteOrder(self.position.epoch))
+                    step.ledger = Ledger(self._chunks())
+                self._ledger = step.ledger
+            case Parallel():
+                self._ledger = Ledger(self._number(step.kind, step.n, step.size))
+            case Evaluate():
+                self._actions.append(act.BeginEvaluation(step.kind))
+                rows = self.plan.n_final_rows if step.kind == "final" else self.plan.n_eval_rows
+                self._ledger = Ledger(self._number("evaluate", rows, self.plan.eval_chunk))
+            case Refresh():
+                self._ledger = Ledger()
+            case Finish(status):
+                self.finished = status
+                self._actions.append(act.Finish(status))
+
+    def _complete(self, step: Step) -> bool:
+        match step:
+            case Refresh():
+                self._ask_for_refresh(step)
+                return step.done
+            case Parallel() | Train():
+                return self._ledger.finished
+            case Save():
+                return self._save()
+            case Evaluate():
+                # A stop gives up the rest of an evaluation, and waits for nobody but who is in it.
+                return self._ledger.finished or (self._stopping and self._ledger.quiet)
+        return True
+
+    def _save(self) -> bool:
+        if self._refreshing:  # the rehasher is writing to a buffer and to the codes
+            return False
+        self._actions.append(act.SaveCheckpoint(self.position.copy()))
+        return True
+
+    def _ask_for_refresh(self, step: Refresh) -> None:
+        if not step.asked and not step.done and self._rehasher_ready and not self._refreshing:
+            step.asked = True
+            self._begin_rehash(step.full)
+
+    def _end(self, step: Step) -> None:
+        match step:
+            case Evaluate():
+                self._actions.append(act.EndEvaluation(step.kind, complete=self._ledger.finished))
+                if self._stopping and step.kind == "final":
+                    self._agenda = deque([Finish("interrupted")])
+            case Train():
+                self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        plan, position = self.plan, self.position
+        wanted, self._wanted = self._wanted, []
+        position.epoch += 1
+        position.chunks = None
+        if position.epoch < plan.epochs:
+            if plan.n_eval_rows and not plan.eval_interval:
+                wanted.append(Evaluate("subset"))
+            if not plan.checkpoint_interval:
+                wanted.append(Save())
+            self._agenda.extendleft(reversed([*wanted, Train()]))
+            return
+        position.stage = "final"
+        last: list[Step] = [Refresh()] if plan.tables else []
+        last += [Save(), Evaluate("final")] if plan.n_final_rows else [Save()]
+        self._agenda = deque([*last, Finish("completed")])
+
+    def _suspend(self) -> bool:
+        """Put the wanted steps before the rest of the epoch, once nobody is at work."""
+        if not isinstance(self._step, Train) or not (self._wanted or self._stopping):
+            return False
+        if not self._ledger.quiet:
+            return False
+        self.position.chunks = [(task.first, task.last) for task in self._ledger.pending]
+        steps: list[Step] = [step for step in self._wanted if not (self._stopping and isinstance(step, Evaluate))]
+        self._wanted = []
+        if self._stopping:
+            steps = [step for step in steps if isinstance(step, Refresh)]
+            self._agenda = deque([*steps, Save(), Finish("interrupted")])
+        else:
+            self._agenda.extendleft(reversed([*steps, self._step]))
+        self._step = None
+        return True
+
+    def _hand_out(self) -> None:
+        match self._step:
+            case Train():
+                held = bool(self._wanted) or self._stopping
+            case Evaluate():
+                held = self._stopping
+            case step:
+                held = not isinstance(step, Parallel)
+        if held:
+            return
+        for worker in sorted(self._ready):
+            task = self._ledger.take(worker)
+            if task is not None:
+                self._actions.append(act.Assign(worker, task))
+
+    def _chunks(self) -> list[Task]:
+        plan, position = self.plan, self.position
+        base = position.epoch * plan.n_train
+        if position.chunks is None:
+            ranges = [(t.first, t.last) for t in split("train", plan.n_train, plan.chunk)]
+        else:
+            ranges = position.chunks
+        return [
+            Task(
+                id=self._next_id(),
+                kind="train",
+                first=first,
+                last=last,
+                epoch=position.epoch,
+                first_sample=base + first,
+            )
+            for first, last in ranges
+        ]
+
+    def _number(self, kind: str, n: int, size: int) -> list[Task]:
+        tasks = split(kind, n, size, epoch=self.position.epoch, first_id=self.position.next_task)
+        self.position.next_task += len(tasks)
+        return tasks
+
+    def _next_id(self) -> int:
+        self.position.next_task += 1
+        return self.position.next_task - 1
+
+
+def _from_scratch(plan: Plan) -> Iterable[Step]:
+    yield Parallel("init", plan.init_parts, 1)
+    if plan.warm_start:
+        yield Parallel("warm_start", plan.n_train, plan.chunk)
+        yield Parallel("warm_finish", plan.n_labels, plan.label_chunk)
+    if plan.tables:
+        yield Refresh(full=True, name="tables")
+    if plan.eval_initial and plan.n_eval_rows:
+        yield Evaluate("initial")
+    yield Train()
+
+
+def _resumed(position: Position) -> Iterable[Step]:
+    if position.stage == "final":
+        return [Evaluate("final"), Finish("completed")]
+    return [Train()]

@@ -1,0 +1,137 @@
+"""Control messages: typed msgpack, one union a direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from distlsh.constants import PROTOCOL_VERSION
+from distlsh.errors import ProtocolError
+from distlsh.protocol.reports import Notice, Rehash, Report
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of work for one worker: rows, labels or positions of the epoch's order."""
+
+    id: int
+    kind: str  # "init", "warm_start", "warm_finish", "train" or "evaluate"
+    first: int
+    last: int
+    epoch: int = 0
+    first_sample: int = 0  # number of the first sample since the start of training
+
+
+# coordinator -> child
+
+
+class Assign(msgspec.Struct, frozen=True, tag="assign"):
+    """Do this task and answer `Done`."""
+
+    task: Task
+
+
+class StartRehash(msgspec.Struct, frozen=True, tag="start_rehash"):
+    """Refresh the tables and answer `Rehashed`."""
+
+    full: bool
+    samples: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Finish and exit."""
+
+
+ToChild = Assign | StartRehash | Stop
+
+# child -> coordinator
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """A child is ready for work."""
+
+    role: str
+    pid: int
+    version: int = PROTOCOL_VERSION
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    """A child is alive."""
+
+    role: str
+    pid: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """A task is done; ``result`` is the packed sums of an evaluation, else empty."""
+
+    role: str
+    pid: int
+    task_id: int
+    result: bytes = b""
+
+
+class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):
+    """New tables are published."""
+
+    role: str
+    pid: int
+    report: Rehash
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """A child met an error that a restart would meet again."""
+
+    role: str
+    pid: int
+    traceback: str
+
+
+FromChild = Hello | Heartbeat | Done | Rehashed | Failed
+
+# child -> coordinator -> PUB
+
+
+class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
+    """What one worker did in one chunk of training."""
+
+    role: str
+    task_id: int
+    samples: int
+    busy_s: float
+    loss_sum: float
+
+
+Metric = WorkerMetrics | Rehash | Report | Notice
+
+_encoder = msgspec.msgpack.Encoder()
+_to_child = msgspec.msgpack.Decoder(ToChild)
+_from_child = msgspec.msgpack.Decoder(FromChild)
+_metric = msgspec.msgpack.Decoder(Metric)
+
+
+def encode(message: Any) -> bytes:
+    """Pack a message."""
+    return _encoder.encode(message)
+
+
+def decode_to_child(data: bytes) -> ToChild:
+    """Unpack a message of the coordinator; ProtocolError if it is none."""
+    return _decode(_to_child, data)
+
+
+def decode_from_child(data: bytes) -> FromChild:
+    """Unpack a message of a child; ProtocolError if it is none."""
+    return _decode(_from_child, data)
+
+
+def decode_metric(data: bytes) -> Metric:
+    """Unpack a metric; ProtocolError if it is none."""
+    return _decode(_metric, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error

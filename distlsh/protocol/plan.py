@@ -1,0 +1,61 @@
+"""The numbers that a run follows, and the place it has reached."""
+
+from __future__ import annotations
+
+import msgspec
+
+from distlsh.protocol.rehash_schedule import RehashSchedule
+
+
+class Position(msgspec.Struct, kw_only=True):
+    """Where a run is: with the arrays of a checkpoint, all that resuming needs.
+
+    ``chunks`` are the ranges left of the epoch; None for all of it.
+    """
+
+    schedule: RehashSchedule
+    stage: str = "start"  # "start", "train" or "final"
+    epoch: int = 0
+    chunks: list[tuple[int, int]] | None = None
+    samples: int = 0
+    next_eval: int = 0
+    next_checkpoint: int = 0
+    next_task: int = 0
+    rebuild: bool = False  # a rehasher died half-way: the next refresh must be a full one
+
+    def copy(self) -> Position:
+        """Return a copy that later steps of the run do not change."""
+        return msgspec.convert(msgspec.to_builtins(self), Position)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes and intervals of a run, in samples, rows and labels."""
+
+    n_train: int
+    n_labels: int
+    epochs: int
+    chunk: int
+    rehash_initial: int
+    rehash_decay: float
+    rehash_max_drift: float
+    tables: bool = True
+    warm_start: bool = True
+    deterministic: bool = False
+    init_parts: int = 1
+    label_chunk: int = 16_384
+    eval_chunk: int = 512
+    n_eval_rows: int = 0
+    n_final_rows: int = 0
+    eval_initial: bool = True
+    eval_interval: int = 0
+    checkpoint_interval: int = 0
+
+    def start(self) -> Position:
+        """Return the position of a run that has not begun."""
+        schedule = RehashSchedule(
+            initial=self.rehash_initial, decay=self.rehash_decay, max_drift=self.rehash_max_drift
+        )
+        schedule.start()
+        return Position(
+            schedule=schedule, next_eval=self.eval_interval, next_checkpoint=self.checkpoint_interval
+        )

@@ -1,0 +1,66 @@
+"""The steps of a run's agenda."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distlsh.protocol.ledger import Ledger
+
+_SHOWN = {"init": "init", "warm_start": "warm start", "warm_finish": "warm start"}
+
+
+@dataclass
+class Parallel:
+    """The range [0, n) cut into tasks of one kind for the workers."""
+
+    kind: str
+    n: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        return _SHOWN[self.kind]
+
+
+@dataclass
+class Train:
+    """An epoch, or what is left of it."""
+
+    ledger: Ledger | None = None
+    name: str = "train"
+
+
+@dataclass
+class Refresh:
+    """A refresh of the tables that training waits for."""
+
+    full: bool = False
+    name: str = "rehash"
+    asked: bool = False
+    done: bool = False
+
+
+@dataclass
+class Evaluate:
+    """An evaluation by the workers."""
+
+    kind: str  # "initial", "subset" or "final"
+    name: str = "evaluate"
+
+
+@dataclass
+class Save:
+    """A checkpoint."""
+
+    name: str = "checkpoint"
+
+
+@dataclass
+class Finish:
+    """The end of the run."""
+
+    status: str
+    name: str = "finish"
+
+
+Step = Parallel | Train | Refresh | Evaluate | Save | Finish

@@ -1,0 +1,132 @@
+"""One shared-memory segment that holds a run's arrays by name.
+
+The segment is a file of /dev/shm, opened by name: nothing registers with
+CPython's resource tracker, so a child that exits never takes the weights along.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.errors import ResourceError, UsageError
+from distlsh.shm.names import SEGMENT_DIR
+from distlsh.shm.spec import ArraySpec
+
+
+class Arena(Mapping[str, "NDArray[Any]"]):
+    """Named arrays in one segment, each from the start of a cache line.
+
+    `create` makes the segment (mode 0600, zeroed, all its pages reserved) and owns
+    it; `attach` maps one that exists.  Only the creator calls `unlink`.
+    """
+
+    def __init__(self, name: str, specs: Iterable[ArraySpec], buffer: mmap.mmap) -> None:
+        self.name = name
+        self.specs = tuple(specs)
+        self._buffer = buffer
+        self._arrays: dict[str, NDArray[Any]] = {}
+        offset = 0
+        for spec in self.specs:
+            self._arrays[spec.name] = np.ndarray(spec.shape, spec.dtype, buffer, offset)
+            offset += spec.padded_bytes
+
+    @classmethod
+    def create(cls, name: str, specs: Iterable[ArraySpec]) -> Arena:
+        """Create the segment ``name`` for ``specs``.
+
+        Raises ResourceError where /dev/shm has no room, UsageError for a name twice.
+        """
+        specs = tuple(specs)
+        _check_unique(specs)
+        path = SEGMENT_DIR / name
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            _reserve(descriptor, arena_bytes(specs))
+            return cls(name, specs, _map(descriptor, specs))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def attach(cls, name: str, specs: Iterable[ArraySpec]) -> Arena:
+        """Map the existing segment ``name``; ``specs`` must be its creator's."""
+        specs = tuple(specs)
+        descriptor = os.open(SEGMENT_DIR / name, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_size != arena_bytes(specs):
+                raise UsageError(f"segment {name} does not have the size its arrays need")
+            return cls(name, specs, _map(descriptor, specs))
+        finally:
+            os.close(descriptor)
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        return self._arrays[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def path(self) -> Path:
+        """The segment's file."""
+        return SEGMENT_DIR / self.name
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the segment in bytes."""
+        return arena_bytes(self.specs)
+
+    def persistent(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a checkpoint holds."""
+        return {spec.name: self._arrays[spec.name] for spec in self.specs if spec.persistent}
+
+    def unlink(self) -> None:
+        """Remove the segment's name; its memory goes when the last process unmaps it."""
+        self.path.unlink(missing_ok=True)
+
+
+def arena_bytes(specs: Iterable[ArraySpec]) -> int:
+    """Return the bytes of a segment for ``specs``, padding included."""
+    return max(sum(spec.padded_bytes for spec in specs), mmap.PAGESIZE)
+
+
+def _check_unique(specs: tuple[ArraySpec, ...]) -> None:
+    names = [spec.name for spec in specs]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UsageError(f"array names given twice: {', '.join(sorted(twice))}")
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    # Reserving now turns a later SIGBUS in some worker into an error here.
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+            raise
+        raise ResourceError(
+            f"{SEGMENT_DIR} has no room for {n_bytes / 2**30:.2f} GiB; lower model.hidden or lsh.n_tables, "
+            f"or enlarge it (mount -o remount,size=... {SEGMENT_DIR})"
+        ) from error
+
+
+def _map(descriptor: int, specs: tuple[ArraySpec, ...]) -> mmap.mmap:
+    buffer = mmap.mmap(descriptor, arena_bytes(specs))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            buffer.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel without huge pages for shared memory
+    return buffer

@@ -1,0 +1,220 @@
+"""The run's state machine under orderly and random events."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distlsh.errors import ProtocolError
+from distlsh.protocol import actions as act
+from distlsh.protocol import events as ev
+from distlsh.protocol.machine import RunMachine
+from distlsh.protocol.plan import Plan
+
+
+def plan(**changes):
+    values = dict(
+        n_train=1000,
+        n_labels=300,
+        epochs=2,
+        chunk=128,
+        rehash_initial=300,
+        rehash_decay=0.1,
+        rehash_max_drift=0.5,
+        init_parts=2,
+        label_chunk=100,
+        eval_chunk=32,
+        n_eval_rows=50,
+        n_final_rows=100,
+    )
+    return Plan(**{**values, **changes})
+
+
+class World:
+    """Carries out actions as workers and a rehasher would, in any order the dice say."""
+
+    def __init__(self, machine, seed=0, workers=2):
+        self.machine, self.random = machine, random.Random(seed)
+        self.busy = {}
+        self.rehashing = False
+        self.full = []
+        self.trained = []
+        self.saved = []
+        self.evaluated = []
+        self.orders = []
+        self.status = None
+        self.restart_later = []
+        self.feed(ev.RehasherReady())
+        for worker in range(workers):
+            self.feed(ev.WorkerReady(worker))
+
+    def feed(self, event):
+        for action in self.machine.handle(event):
+            self.carry_out(action)
+
+    def carry_out(self, action):
+        assert self.status is None, "nothing follows the end"
+        match action:
+            case act.Assign(worker, task):
+                assert worker not in self.busy
+                self.busy[worker] = task
+            case act.BeginRehash(full):
+                assert not self.rehashing
+                self.rehashing = True
+                self.full.append(full)
+            case act.SaveCheckpoint(position):
+                assert not self.busy and not self.rehashing, "a checkpoint finds everybody quiet"
+                self.saved.append(position)
+            case act.WriteOrder(epoch):
+                assert not self.busy
+                self.orders.append(epoch)
+            case act.EndEvaluation(kind, complete):
+                assert not self.busy
+                self.evaluated.append((kind, complete))
+            case act.Finish(status):
+                self.status = status
+
+    def step(self, faults=0.0):
+        choices = [("worker", w) for w in self.busy] + ([("rehasher", 0)] if self.rehashing else [])
+        choices += [("restart", role) for role in self.restart_later]
+        kind, who = self.random.choice(choices)
+        if kind == "restart":
+            self.restart_later.remove(who)
+            self.feed(ev.RehasherReady() if who == "rehasher" else ev.WorkerReady(who))
+        elif self.random.random() < faults:
+            self.kill(kind, who)
+        elif kind == "worker":
+            task = self.busy.pop(who)
+            if task.kind == "train":
+                self.trained.append((task.epoch, task.first, task.last))
+            self.feed(ev.TaskDone(who, task.id))
+        else:
+            self.rehashing = False
+            self.feed(ev.RehashDone(0.1))
+
+    def kill(self, kind, who):
+        if kind == "worker":
+            del self.busy[who]
+            self.restart_later.append(who)
+            self.feed(ev.WorkerLost(who))
+        else:
+            self.rehashing = False
+            self.restart_later.append("rehasher")
+            self.feed(ev.RehasherLost())
+
+    def run(self, faults=0.0, limit=100_000):
+        for _ in range(limit):
+            if self.status is not None:
+                return self
+            self.step(faults)
+        raise AssertionError("the run never ends")
+
+
+def positions(trained, epoch):
+    return sorted(p for e, first, last in trained if e == epoch for p in range(first, last))
+
+
+def test_a_run_trains_every_position_of_every_epoch_once():
+    """Each epoch's chunks cover [0, n) exactly once, and the run completes."""
+    world = World(RunMachine(plan())).run()
+    assert world.status == "completed"
+    for epoch in range(2):
+        assert positions(world.trained, epoch) == list(range(1000))
+    assert world.orders == [0, 1]
+    assert world.evaluated == [("initial", True), ("subset", True), ("final", True)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    workers=st.integers(1, 5),
+    faults=st.sampled_from([0.0, 0.05, 0.3]),
+    interval=st.sampled_from([0, 170]),
+    deterministic=st.booleans(),
+    tables=st.booleans(),
+)
+def test_random_deaths_never_lose_or_repeat_acknowledged_work(
+    seed, workers, faults, interval, deterministic, tables
+):
+    """Whatever dies, every position is acknowledged exactly once and the run completes."""
+    machine = RunMachine(
+        plan(
+            eval_interval=interval,
+            checkpoint_interval=interval,
+            deterministic=deterministic and workers == 1,
+            tables=tables,
+        )
+    )
+    world = World(machine, seed, workers).run(faults)
+    assert world.status == "completed"
+    assert [positions(world.trained, e) for e in range(2)] == [list(range(1000))] * 2
+    assert world.saved[-1].stage == "final"
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), workers=st.integers(1, 4), at=st.integers(0, 60), faults=st.sampled_from([0, 0.1]))
+def test_a_stopped_run_goes_on_with_the_same_chunks(seed, workers, at, faults):
+    """Stop anywhere, resume from the last position: together the epochs are covered once."""
+    first = World(RunMachine(plan()), seed, workers)
+    for _ in range(at):
+        if first.status is None:
+            first.step(faults)
+    if first.status is None:
+        first.feed(ev.StopRequested())
+        first.run(faults)
+    assert first.status in ("interrupted", "completed")
+    second = World(RunMachine(plan(), first.saved[-1]), seed + 1, workers).run(faults)
+    assert second.status == "completed"
+    both = first.trained + second.trained
+    assert [positions(both, e) for e in range(2)] == [list(range(1000))] * 2
+
+
+def test_deterministic_runs_refresh_while_nobody_trains():
+    """In deterministic mode a refresh begins only when the worker is quiet."""
+    machine = RunMachine(plan(deterministic=True))
+    world = World(machine, 3, 1)
+    original = world.carry_out
+
+    def check(action):
+        if isinstance(action, act.BeginRehash):
+            assert not world.busy
+        original(action)
+
+    world.carry_out = check
+    world.run()
+    assert len(world.full) > 3 and world.full[0] and not any(world.full[1:])
+
+
+def test_a_dead_rehasher_is_followed_by_a_full_refresh():
+    """A refresh cut off half-way is followed by one from scratch."""
+    world = World(RunMachine(plan()), 0, 1)
+    while not (world.rehashing and world.trained):
+        world.step()
+    world.kill("rehasher", 0)
+    world.run()
+    position = world.full.index(False)
+    assert world.full[position + 1] is True
+
+
+def test_acknowledging_what_one_does_not_have_is_refused_with_the_history():
+    """An impossible event raises ProtocolError that shows the events before it."""
+    machine = RunMachine(plan())
+    machine.handle(ev.WorkerReady(0))
+    with pytest.raises(ProtocolError, match=r"(?s)task 99.*WorkerReady\(worker=0\)"):
+        machine.handle(ev.TaskDone(0, 99))
+
+
+def test_a_stop_gives_up_the_final_evaluation_but_not_the_model():
+    """Stopping in the last evaluation ends the run as interrupted; its model is saved already."""
+    world = World(RunMachine(plan()), 0, 2)
+    while world.machine.stage != "evaluate" or not world.saved or world.saved[-1].stage != "final":
+        world.step()
+    world.feed(ev.StopRequested())
+    world.run()
+    assert world.status == "interrupted"
+    assert world.evaluated[-1] == ("final", False)
+    again = World(RunMachine(plan(), world.saved[-1]), 0, 2).run()
+    assert again.status == "completed" and not again.trained
