@@ -21,7 +21,7 @@ class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pass
 
 
-class SynthConfig(_Group):
+class SynthConfig(_Group, frozen=True):
     """A generated data set (`distlsh data synth` takes the same settings)."""
 
     n_train: Positive = 60_000
@@ -36,7 +36,7 @@ class SynthConfig(_Group):
     seed: Count = 1
 
 
-class DataConfig(_Group):
+class DataConfig(_Group, frozen=True):
     train: str | None = None  # file; null where `synth` generates the data
     test: str | None = None
     format: Literal["auto", "xc", "svmlight", "idx"] = "auto"
@@ -45,7 +45,7 @@ class DataConfig(_Group):
     synth: SynthConfig | None = None
 
 
-class ModelConfig(_Group):
+class ModelConfig(_Group, frozen=True):
     hidden: Annotated[list[Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: [256]
     )
@@ -60,7 +60,7 @@ class ModelConfig(_Group):
     warm_start: bool = True  # output rows start as their label's mean hidden vector
 
 
-class LshConfig(_Group):
+class LshConfig(_Group, frozen=True):
     family: Literal["cross_polytope", "srp", "dwta"] = "cross_polytope"
     n_hashes: Annotated[int, Meta(ge=1, le=32)] = 2  # K, hashes of a code
     n_tables: Annotated[int, Meta(ge=1, le=1024)] = 40  # L
@@ -74,7 +74,7 @@ class LshConfig(_Group):
     n_random: Count = 0  # of these, at least so many random ones
 
 
-class TrainConfig(_Group):
+class TrainConfig(_Group, frozen=True):
     epochs: Positive = 1
     optimizer: Literal["sgd", "adagrad", "adagrad_row", "adam"] = "adagrad"
     lr: PositiveRate = 0.02
@@ -97,13 +97,14 @@ class TrainConfig(_Group):
     deterministic: bool = False  # one worker, rehash at fixed sample counts
 
 
-class RehashConfig(_Group):
+class RehashConfig(_Group, frozen=True):
     initial_interval: Positive = 50_000  # samples before the first rehash
     decay: Rate = 0.1  # the n-th interval is initial_interval * exp(decay * n)
-    max_drift: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.2  # share of codes moved that shortens the interval again
+    # share of codes moved that shortens the interval again
+    max_drift: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.2
 
 
-class EvalConfig(_Group):
+class EvalConfig(_Group, frozen=True):
     interval: Count = 0  # samples between evaluations in training; 0: after each epoch
     n_rows: Count = 2_000  # of the seeded random subset; 0: no evaluation in training
     initial: bool = True  # evaluate before the first step
@@ -113,13 +114,13 @@ class EvalConfig(_Group):
     propensity_b: PositiveRate = 1.5
 
 
-class CheckpointConfig(_Group):
+class CheckpointConfig(_Group, frozen=True):
     interval: Count = 0  # samples between checkpoints; 0: after each epoch
     keep: Positive = 2
     optimizer_state: bool = True  # without it, a run cannot be resumed
 
 
-class RunConfig(_Group):
+class RunConfig(_Group, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     dir: str | None = None  # null: runs/<time>-<name>
     name: str | None = None
@@ -131,7 +132,7 @@ class RunConfig(_Group):
     report_s: PositiveRate = 1.0  # between lines of metrics.jsonl
 
 
-class Config(_Group):
+class Config(_Group, frozen=True):
     data: DataConfig = msgspec.field(default_factory=DataConfig)
     model: ModelConfig = msgspec.field(default_factory=ModelConfig)
     lsh: LshConfig = msgspec.field(default_factory=LshConfig)
