@@ -1,0 +1,134 @@
+"""What single keys cannot say: settings that do not fit each other, and missing files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from distlsh.config.explain import Places, at
+from distlsh.config.schema import Config
+from distlsh.config.yamlio import KeyPath
+from distlsh.errors import ConfigError
+
+Problem = tuple[str, str]
+"""A dotted key, and what is wrong with its value and what to do."""
+
+
+def validate(config: Config, *, places: Places | None = None, check_files: bool = True) -> None:
+    """Raise ConfigError, a line for each problem, if the settings of ``config`` do not fit each other.
+
+    ``places`` tells where keys were written; ``check_files`` asks that the data files exist.
+    """
+    checks = [_data, _lsh, _training, _generated, _processes]
+    found = [problem for check in checks for problem in check(config)]
+    if check_files:
+        found.extend(_files(config))
+    if found:
+        raise ConfigError("\n".join(_written(key, what, places or {}) for key, what in found))
+
+
+def _written(key: str, what: str, places: Places) -> str:
+    path: KeyPath = tuple(key.split("."))
+    return f"{at(path, places)}{what}"
+
+
+def _data(config: Config) -> Iterator[Problem]:
+    data = config.data
+    if data.train is None and data.synth is None:
+        yield "data.train", "missing; name the file to train on, or generate data with data.synth"
+    if data.train is not None and data.synth is not None:
+        yield "data.synth", "given together with data.train; set one of the two to null"
+    if data.test is not None and data.synth is not None:
+        yield "data.test", "given together with data.synth, which generates its own test rows; set it to null"
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    for name in ("train", "test"):
+        file = getattr(config.data, name)
+        if file is not None and not Path(file).exists():
+            yield f"data.{name}", f"no such file: {file} (current folder: {Path.cwd()})"
+
+
+def _lsh(config: Config) -> Iterator[Problem]:
+    lsh = config.lsh
+    width = config.model.hidden[-1]
+    for name in ("dim", "bin_size"):
+        size = getattr(lsh, name)
+        if not _power_of_two(size):
+            low = 1 << (size.bit_length() - 1)
+            yield f"lsh.{name}", f"found {size}; allowed: a power of two, such as {low} or {2 * low}"
+    if lsh.family == "cross_polytope" and lsh.dim > (padded := 1 << (width - 1).bit_length()):
+        yield (
+            "lsh.dim",
+            f"found {lsh.dim}, wider than the last hidden layer ({width}); allowed: at most {padded}",
+        )
+    if lsh.family == "dwta" and lsh.bin_size > width:
+        yield "lsh.bin_size", f"found {lsh.bin_size}; allowed: at most the last hidden layer's width, {width}"
+    if lsh.n_random > lsh.n_active:
+        yield (
+            "lsh.n_random",
+            f"found {lsh.n_random}, more than lsh.n_active ({lsh.n_active}), of which it is a part",
+        )
+
+
+def _training(config: Config) -> Iterator[Problem]:
+    train = config.train
+    if train.momentum > 0 and train.optimizer != "sgd":
+        yield (
+            "train.momentum",
+            f"only optimizer sgd has a momentum, not {train.optimizer}; set it to 0 "
+            "or set train.optimizer: sgd",
+        )
+    if train.final_lr > 0 and train.schedule not in ("linear", "cosine"):
+        yield (
+            "train.final_lr",
+            f"only schedules linear and cosine have one, not {train.schedule}; set it to 0 "
+            "or set train.schedule: cosine",
+        )
+    if any(later <= earlier for earlier, later in zip(train.step_at, train.step_at[1:], strict=False)):
+        yield "train.step_at", f"found {train.step_at}; allowed: shares that rise"
+    if train.chunk_size < train.batch_size:
+        yield (
+            "train.chunk_size",
+            f"found {train.chunk_size}, less than train.batch_size ({train.batch_size}); raise it",
+        )
+    if config.model.log_q and config.model.loss != "softmax":
+        yield (
+            "model.log_q",
+            f"corrects the softmax, but model.loss is {config.model.loss}; set it to false",
+        )
+
+
+def _generated(config: Config) -> Iterator[Problem]:
+    synth = config.data.synth
+    if synth is None:
+        return
+    for part, whole in (
+        ("cluster_size", "n_labels"),
+        ("n_labels_mean", "n_labels"),
+        ("n_nonzeros", "n_features"),
+    ):
+        if getattr(synth, part) > getattr(synth, whole):
+            yield (
+                f"data.synth.{part}",
+                f"found {getattr(synth, part)}; allowed: at most {whole}, {getattr(synth, whole)}",
+            )
+
+
+def _processes(config: Config) -> Iterator[Problem]:
+    run = config.run
+    if config.train.deterministic and run.workers != 1:
+        yield (
+            "run.workers",
+            f"found {run.workers}, but train.deterministic needs exactly 1: "
+            "workers update shared rows in no fixed order; use --workers 1",
+        )
+    if run.heartbeat_timeout_s <= run.heartbeat_s:
+        yield (
+            "run.heartbeat_timeout_s",
+            f"found {run.heartbeat_timeout_s}; allowed: more than run.heartbeat_s, {run.heartbeat_s}",
+        )
+
+
+def _power_of_two(n: int) -> bool:
+    return n & (n - 1) == 0

@@ -1,0 +1,155 @@
+"""YAML in and out, with the line of every key.
+
+The scalars are those of YAML 1.2's core schema: ``1e-4`` is a number, and ``no`` and
+``off`` are text.  PyYAML's own rules are those of YAML 1.1, where it is the other way round.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from distlsh.errors import ConfigError
+
+KeyPath = tuple[str, ...]
+
+_RESOLVERS = (
+    ("tag:yaml.org,2002:null", r"null|Null|NULL|~|", "nN~\0"),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F_]+", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?",
+        "-+.0123456789",
+    ),
+)
+_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:null": lambda _: None,
+    "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+    "tag:yaml.org,2002:int": lambda text: int(text, 16) if text[:2] == "0x" else int(text.replace("_", "")),
+    "tag:yaml.org,2002:float": lambda text: float(text.replace("_", "")),
+    "tag:yaml.org,2002:str": lambda text: text,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was written: a line of a file, or an option of the command line."""
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}, line {self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Nested dicts, lists and scalars, and the place of each of their keys."""
+
+    value: Any
+    places: dict[KeyPath, Place]
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name and type
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name and type
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _tag, _pattern, _first in _RESOLVERS:
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            _tag, re.compile(f"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
+        )
+
+
+def parse(text: str, source: str, *, lines: bool = True) -> Tree:
+    """Read one YAML document; ``source`` names it in messages, ``lines`` adds line numbers.
+
+    Raises ConfigError for broken YAML, duplicate keys, keys that are not text and foreign tags.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.YAMLError as error:
+        raise ConfigError(_yaml_message(error, source, lines)) from None
+    places: dict[KeyPath, Place] = {}
+    if node is None:
+        return Tree(None, places)
+    return Tree(_Walk(source, lines, places).value(node, (), ()), places)
+
+
+def dump(value: Any) -> str:
+    """Write plain dicts, lists and scalars so that `parse` reads the same again."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
+    )
+    return text
+
+
+class _Walk:
+    def __init__(self, source: str, lines: bool, places: dict[KeyPath, Place]) -> None:
+        self._source = source
+        self._lines = lines
+        self._places = places
+
+    def place(self, node: yaml.Node) -> Place:
+        return Place(self._source, node.start_mark.line + 1 if self._lines else None)
+
+    def value(self, node: yaml.Node, path: KeyPath, above: tuple[int, ...]) -> Any:
+        if id(node) in above:
+            raise ConfigError(f"{self.place(node)}: {dotted(path)}: an alias that contains itself")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, (*above, id(node)))
+        if isinstance(node, yaml.SequenceNode):
+            inside = (*above, id(node))
+            return [self.value(item, (*path, str(i)), inside) for i, item in enumerate(node.value)]
+        construct = _CONSTRUCT.get(node.tag)
+        if construct is None:
+            raise ConfigError(f"{self.place(node)}: {dotted(path)}: tag {node.tag} is not allowed here")
+        return construct(node.value)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, above: tuple[int, ...]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            here = (*path, key)
+            if key in result:
+                raise ConfigError(
+                    f"{self.place(key_node)}: {dotted(here)}: given twice, first in {self._places[here]}; "
+                    "remove one of them"
+                )
+            self._places[here] = self.place(key_node)
+            result[key] = self.value(value_node, here, above)
+        return result
+
+    def _key(self, node: yaml.Node, path: KeyPath) -> str:
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value)
+        within = f" in {dotted(path)}" if path else ""
+        raise ConfigError(f"{self.place(node)}: a key{within} must be a plain name")
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a key path as in messages: ``model.hidden.0`` is ``model.hidden[0]``."""
+    text = ".".join(path)
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", text)
+
+
+def _yaml_message(error: yaml.YAMLError, source: str, lines: bool) -> str:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    context = getattr(error, "context", None)
+    place = Place(source, mark.line + 1 if lines and mark is not None else None)
+    detail = f"{what}, {context}" if context else what
+    return f"{place}: not YAML: {detail}"

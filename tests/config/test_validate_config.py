@@ -1,0 +1,80 @@
+"""Settings that do not fit each other are refused before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from distlsh.config.load import load_config
+from distlsh.config.schema import Config
+from distlsh.config.validate import validate
+from distlsh.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["train.deterministic=true", "run.workers=2"],
+            "run.workers: found 2, but train.deterministic needs exactly 1",
+        ),
+        (["lsh.dim=48"], "lsh.dim: found 48; allowed: a power of two, such as 32 or 64"),
+        (["lsh.bin_size=6"], "lsh.bin_size: found 6; allowed: a power of two, such as 4 or 8"),
+        (
+            ["model.hidden=[20]", "lsh.dim=64"],
+            "lsh.dim: found 64, wider than the last hidden layer (20); allowed: at most 32",
+        ),
+        (
+            ["lsh.family=dwta", "model.hidden=[4]"],
+            "lsh.bin_size: found 8; allowed: at most the last hidden layer's width, 4",
+        ),
+        (["lsh.n_active=10", "lsh.n_random=11"], "lsh.n_random: found 11, more than lsh.n_active (10)"),
+        (
+            ["train.momentum=0.9", "train.optimizer=adam"],
+            "train.momentum: only optimizer sgd has a momentum, not adam",
+        ),
+        (
+            ["train.final_lr=0.1", "train.schedule=step"],
+            "train.final_lr: only schedules linear and cosine have one, not step",
+        ),
+        (["train.step_at=[0.7, 0.5]"], "train.step_at: found [0.7, 0.5]; allowed: shares that rise"),
+        (["train.chunk_size=8"], "train.chunk_size: found 8, less than train.batch_size (32); raise it"),
+        (["model.loss=bce", "model.log_q=true"], "model.log_q: corrects the softmax, but model.loss is bce"),
+        (["data.train=x"], "data.synth: given together with data.train; set one of the two to null"),
+        (
+            ["data.synth.cluster_size=100", "data.synth.n_labels=50"],
+            "data.synth.cluster_size: found 100; allowed: at most n_labels, 50",
+        ),
+        (
+            ["run.heartbeat_s=9", "run.heartbeat_timeout_s=9"],
+            "run.heartbeat_timeout_s: found 9.0; allowed: more than run.heartbeat_s, 9.0",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path, overrides, says):
+    """The message names the setting, what was found and what to do."""
+    path = tmp_path / "c.yaml"
+    path.write_text("data:\n  synth: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, check_files=False)
+    assert says in str(caught.value)
+
+
+def test_the_option_that_caused_it_is_named(tmp_path):
+    """A conflict made on the command line is told with the option."""
+    path = tmp_path / "c.yaml"
+    path.write_text("data:\n  synth: {}\n")
+    with pytest.raises(ConfigError, match=r"^--workers 2: run\.workers: found 2, but train\.deterministic"):
+        load_config(path, workers=2, deterministic=True)
+
+
+def test_a_budget_of_all_labels_is_allowed(tmp_path):
+    """n_active beyond the number of labels means a dense output, not an error."""
+    path = tmp_path / "c.yaml"
+    path.write_text("data:\n  synth: {n_labels: 20, cluster_size: 4}\nlsh:\n  n_active: 1000\n")
+    assert load_config(path).lsh.n_active == 1000
+
+
+def test_configurations_made_in_python_have_no_place():
+    """Without a file the message starts with the key."""
+    with pytest.raises(ConfigError, match=r"^data\.train: missing"):
+        validate(Config())
