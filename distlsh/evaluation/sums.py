@@ -1,0 +1,104 @@
+"""Sums of an evaluation: what workers send, and what becomes one line of ``eval.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from distlsh.constants import TOP_K
+from distlsh.protocol.reports import Evaluation
+
+Sums = list[float]
+
+
+def _zeros() -> Sums:
+    return [0.0] * TOP_K
+
+
+class RankingSums(msgspec.Struct):
+    """Sums over rows of one way of ranking; place j is for k = j + 1."""
+
+    hits: Sums = msgspec.field(default_factory=_zeros)
+    ndcg: Sums = msgspec.field(default_factory=_zeros)
+    psp: Sums = msgspec.field(default_factory=_zeros)  # inverse propensities of the hits
+    psp_best: Sums = msgspec.field(default_factory=_zeros)  # the best attainable
+
+    def __add__(self, other: RankingSums) -> RankingSums:
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return RankingSums(
+            *([x + y for x, y in zip(a, b, strict=True)] for a, b in zip(mine, theirs, strict=True))
+        )
+
+
+class LshSums(msgspec.Struct):
+    """Sums over rows of inference by hash tables."""
+
+    ranking: RankingSums = msgspec.field(default_factory=RankingSums)
+    top_1: int = 0  # rows that have an exact top-1
+    top_1_found: int = 0  # of these, the top-1 among the retrieved
+    top_10: int = 0  # places of the exact top-10, all rows
+    top_10_found: int = 0
+    retrieved: int = 0  # distinct labels retrieved, all rows
+    macs: int = 0  # multiply-adds: hidden layers and retrieved rows
+
+    def __add__(self, other: LshSums) -> LshSums:
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return LshSums(*(a + b for a, b in zip(mine, theirs, strict=True)))
+
+
+class EvalSums(msgspec.Struct):
+    """Sums over the evaluated rows; ``+`` merges the parts of several workers.
+
+    Rows without labels are in none of them.
+    """
+
+    n_rows: int = 0
+    exact: RankingSums = msgspec.field(default_factory=RankingSums)
+    macs: int = 0  # multiply-adds of exact inference
+    lsh: LshSums | None = None  # None: no tables
+
+    def __add__(self, other: EvalSums) -> EvalSums:
+        lsh = self.lsh
+        if other.lsh is not None:
+            lsh = other.lsh if lsh is None else lsh + other.lsh
+        return EvalSums(self.n_rows + other.n_rows, self.exact + other.exact, self.macs + other.macs, lsh)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _metrics(sums: RankingSums, n_rows: int) -> dict[str, float]:
+    """Return ``p_at_k``, ``ndcg_at_k`` and ``psp_at_k`` for k = 1, 3, 5."""
+    values: dict[str, float] = {}
+    for k in (1, 3, 5):
+        values[f"p_at_{k}"] = _share(sums.hits[k - 1], n_rows * k)
+        values[f"ndcg_at_{k}"] = _share(sums.ndcg[k - 1], n_rows)
+        values[f"psp_at_{k}"] = _share(sums.psp[k - 1], sums.psp_best[k - 1])
+    return values
+
+
+_LSH_METRICS = ("p_at_1", "p_at_3", "p_at_5", "ndcg_at_5", "psp_at_1", "psp_at_5")
+
+
+def _lsh_fields(sums: EvalSums, lsh: LshSums) -> dict[str, float]:
+    metrics = _metrics(lsh.ranking, sums.n_rows)
+    return {f"lsh_{name}": metrics[name] for name in _LSH_METRICS} | {
+        "table_recall_at_1": _share(lsh.top_1_found, lsh.top_1),
+        "table_recall_at_10": _share(lsh.top_10_found, lsh.top_10),
+        "retrieved_mean": _share(lsh.retrieved, sums.n_rows),
+        "lsh_mac_fraction": _share(lsh.macs, sums.macs),
+    }
+
+
+def to_evaluation(sums: EvalSums, **fields: Any) -> Evaluation:
+    """Return the report of the merged ``sums``.
+
+    fields  the rest of `Evaluation`: kind, epoch, samples, train_s, eval_s
+
+    With no rows every metric is 0.  PSP@k is the ratio of two sums over rows, as in the
+    Extreme Classification Repository's code, not the mean of ratios.
+    """
+    lsh = {} if sums.lsh is None else _lsh_fields(sums, sums.lsh)
+    return Evaluation(n_rows=sums.n_rows, **_metrics(sums.exact, sums.n_rows), **lsh, **fields)

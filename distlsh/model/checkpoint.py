@@ -1,0 +1,383 @@
+"""Checkpoints: a folder of arrays and a manifest, whole or not there at all.
+
+A checkpoint is written into a hidden folder beside its place, synced to disk and then
+renamed.  Whatever kills the writer leaves the earlier checkpoints as they were, and a
+hidden folder that the next write sweeps.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from distlsh.constants import CHECKPOINT_VERSION
+from distlsh.errors import CheckpointError, ResourceError
+
+Array = NDArray[Any]
+
+MANIFEST = "manifest.json"
+FOLDER = "checkpoints"  # of a run directory
+
+_TEMPORARY = ".tmp-"
+_BLOCK_BYTES = 16 << 20
+_THREADS = 4  # checksums and writes release the GIL
+_SPARE_BYTES = 1 << 20  # headers, manifest and folders
+_LOWER = "free some space, move the run with run.dir, or lower checkpoint.keep or model.hidden"
+
+log = logging.getLogger(__name__)
+
+
+class LatestCheckpoint(NamedTuple):
+    """A checkpoint that was found whole, and what a person should know about others."""
+
+    path: Path
+    warnings: list[str]
+
+
+def write_checkpoint(
+    folder: str | Path,
+    name: str,
+    arrays: Mapping[str, Array],
+    state: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write ``folder/name`` and return its path; then remove all but the ``keep`` newest.
+
+    folder  of the run's checkpoints; made if missing
+    name    of the checkpoint; if it is taken, "-2", "-3", ... is appended
+    arrays  name -> array, any dtype without objects; written as ``<name>.npy``
+    state   JSON values (NumPy numbers too)
+    keep    at least 1, this one included
+
+    Needs free space for one more checkpoint than is kept.  Raises ResourceError if the
+    disk cannot hold it, CheckpointError if another process writes there or a name cannot
+    be a file's.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for array_name in (name, *arrays):
+        _check_name(array_name)
+    with _only_writer(folder):
+        _sweep(folder)
+        target = _free_name(folder, name)
+        _check_space(folder, arrays)
+        temporary = folder / f"{_TEMPORARY}{target.name}"
+        try:
+            _write_all(temporary, arrays, state, _next_sequence(folder))
+            os.rename(temporary, target)
+            _sync_folder(folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise _write_error(error, folder, arrays) from error
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _prune(folder, keep)
+    return target
+
+
+def read_checkpoint(
+    path: str | Path, *, verify: bool = True, mmap: bool = False
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return ``(arrays, state)`` of one checkpoint folder.
+
+    verify  compare each file's checksum, which reads all of it; sizes are always compared
+    mmap    map the files read-only instead of reading them into memory
+
+    Raises CheckpointError, naming the file, if something is missing, damaged or of
+    another version.
+    """
+    path = Path(path)
+    content = _read_manifest(path)
+    _check_files(path, content, verify)
+    arrays = {name: _load(path / entry["file"], entry, mmap) for name, entry in content["arrays"].items()}
+    return arrays, content["state"]
+
+
+def latest_checkpoint(path: str | Path, *, verify: bool = True) -> LatestCheckpoint:
+    """Return the newest whole checkpoint, and a warning for each newer one that is damaged.
+
+    path    a run directory, its ``checkpoints`` folder, or one checkpoint (which is then checked)
+    verify  compare checksums too: reads the checkpoint; `read_checkpoint` need not do it again
+
+    Raises CheckpointError if there is none.
+    """
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        _check_files(path, _read_manifest(path), verify)
+        return LatestCheckpoint(path, [])
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    warnings: list[str] = []
+    for candidate in _newest_first(folder, warnings):
+        try:
+            _check_files(candidate, _read_manifest(candidate), verify)
+        except CheckpointError as error:
+            warnings.append(f"checkpoint {candidate.name} is damaged and was passed over: {error}")
+            continue
+        for warning in warnings:
+            log.warning(warning)
+        return LatestCheckpoint(candidate, warnings)
+    raise CheckpointError(_nothing_found(folder, warnings))
+
+
+def _nothing_found(folder: Path, warnings: list[str]) -> str:
+    if not folder.is_dir():
+        return f"{folder}: no such folder; give a run directory or one of its checkpoints"
+    if not warnings:
+        return f"{folder}: holds no checkpoint; give a run directory that has saved one, or start a new run"
+    return f"{folder}: no checkpoint in it is whole; start a new run.\n  " + "\n  ".join(warnings)
+
+
+# --- writing
+
+
+def _check_name(name: str) -> None:
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise CheckpointError(f"{name!r} cannot be the name of a checkpoint's file: no '/', no leading '.'")
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system drops with the process."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{folder}: another process is writing a checkpoint there; give each run its own run.dir"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed writer left; the caller holds the lock."""
+    for left in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    number, target = 1, folder / name
+    while target.exists():
+        number += 1
+        target = folder / f"{name}-{number}"
+    return target
+
+
+def _bytes_needed(arrays: Mapping[str, Array]) -> int:
+    return sum(array.nbytes for array in arrays.values()) + _SPARE_BYTES
+
+
+def _check_space(folder: Path, arrays: Mapping[str, Array]) -> None:
+    needed, free = _bytes_needed(arrays), shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder}: a checkpoint needs {needed:,} bytes and the disk has {free:,} free; {_LOWER}"
+        )
+
+
+def _write_error(error: OSError, folder: Path, arrays: Mapping[str, Array]) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"{folder}: the disk filled up while writing a checkpoint of {_bytes_needed(arrays):,} bytes; "
+            f"nothing of it was kept; {_LOWER}"
+        )
+    return CheckpointError(
+        f"{error.filename or folder}: the checkpoint could not be written: {error.strerror}"
+    )
+
+
+def _write_all(temporary: Path, arrays: Mapping[str, Array], state: Mapping[str, Any], sequence: int) -> None:
+    temporary.mkdir()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        entries = pool.map(lambda item: _write_array(temporary, *item), arrays.items())
+        content = {
+            "version": CHECKPOINT_VERSION,
+            "sequence": sequence,
+            "arrays": dict(zip(arrays, entries, strict=True)),
+            "state": dict(state),
+        }
+    _write_manifest(temporary, content)
+    _sync_folder(temporary)
+
+
+def _write_array(folder: Path, name: str, array: Array) -> dict[str, Any]:
+    """Stream one array in ``.npy`` format, and return its entry in the manifest."""
+    array = np.asarray(array, order="C")
+    path = folder / f"{name}.npy"
+    with open(path, "wb", buffering=0) as file:
+        writer = _ChecksumWriter(file)
+        npy.write_array_header_2_0(writer, npy.header_data_from_array_1_0(array))
+        data = array.reshape(-1).view(np.uint8).data
+        for start in range(0, len(data), _BLOCK_BYTES):
+            writer.write(data[start : start + _BLOCK_BYTES])
+        os.fsync(file.fileno())
+    return {
+        "file": path.name,
+        "shape": list(array.shape),
+        "dtype": array.dtype.str,
+        "n_bytes": writer.n_bytes,
+        "crc32": writer.crc,
+    }
+
+
+class _ChecksumWriter:
+    """Writes whole buffers to an unbuffered file, and sums up what it wrote."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.crc = 0
+        self.n_bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.crc = zlib.crc32(data, self.crc)
+        self.n_bytes += len(data)
+        rest = memoryview(data)
+        while len(rest):
+            rest = rest[self._file.write(rest) :]
+        return len(data)
+
+
+def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, default=_plain, indent=1)
+    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
+        file.write(f'{{"crc32": {zlib.crc32(text.encode())}, "content":\n{text}\n}}\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise CheckpointError(f"a checkpoint's state holds JSON values, not {type(value).__name__}")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _prune(folder: Path, keep: int) -> None:
+    """Remove the oldest; each is renamed first, so that half a checkpoint is never seen."""
+    for old in _newest_first(folder, [])[max(keep, 1) :]:
+        hidden = folder / f"{_TEMPORARY}old-{old.name}"
+        try:
+            os.rename(old, hidden)
+        except OSError as error:
+            log.warning("%s: an old checkpoint could not be removed: %s", old, error.strerror)
+            continue
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+# --- reading
+
+
+def _newest_first(folder: Path, warnings: list[str]) -> list[Path]:
+    """Return the checkpoints whose manifest can be read; a warning for each other folder."""
+    found: list[tuple[int, Path]] = []
+    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+        if not _is_checkpoint(path):
+            continue
+        try:
+            found.append((int(_read_manifest(path)["sequence"]), path))
+        except CheckpointError as error:
+            warnings.append(f"checkpoint {path.name} is damaged and was passed over: {error}")
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Tell whether a folder is a checkpoint, perhaps a damaged one."""
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    return (path / MANIFEST).exists() or any(path.glob("*.npy"))
+
+
+def _next_sequence(folder: Path) -> int:
+    newest = _newest_first(folder, [])
+    return int(_read_manifest(newest[0])["sequence"]) + 1 if newest else 1
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest's content after comparing its checksum and version."""
+    file = path / MANIFEST
+    advice = "restore it, or use another checkpoint"
+    try:
+        head, _, rest = file.read_text(encoding="utf-8").partition('"content":\n')
+        text = rest.removesuffix("\n}\n")
+        crc = int(head.removeprefix('{"crc32": ').rstrip(", "))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: missing; {advice}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({error}); {advice}") from error
+    if zlib.crc32(text.encode()) != crc:
+        raise CheckpointError(f"{file}: damaged, its checksum differs; {advice}")
+    content: dict[str, Any] = json.loads(text)
+    if content["version"] != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{file}: of version {content['version']}, this distlsh reads version {CHECKPOINT_VERSION}; "
+            "use the distlsh that wrote it"
+        )
+    return content
+
+
+def _check_files(path: Path, content: dict[str, Any], verify: bool) -> None:
+    """Compare sizes, and with ``verify`` checksums, of all files with the manifest."""
+    entries = list(content["arrays"].values())
+    for entry in entries:
+        _check_size(path / entry["file"], entry["n_bytes"])
+    if verify:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(lambda entry: _check_crc(path / entry["file"], entry["crc32"]), entries))
+
+
+def _check_size(file: Path, expected: int) -> None:
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}; restore it, or use another checkpoint") from error
+    if size != expected:
+        raise CheckpointError(
+            f"{file}: {size:,} bytes, {expected:,} were written; restore it, or use another checkpoint"
+        )
+
+
+def _check_crc(file: Path, expected: int) -> None:
+    crc = 0
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    try:
+        with open(file, "rb", buffering=0) as source:
+            while n_read := source.readinto(buffer):
+                crc = zlib.crc32(buffer[:n_read], crc)
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {error.strerror}; use another checkpoint") from error
+    if crc != expected:
+        raise CheckpointError(f"{file}: damaged, its checksum differs; restore it, or use another checkpoint")
+
+
+def _load(file: Path, entry: dict[str, Any], mmap: bool) -> Array:
+    try:
+        array: Array = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({error}); use another checkpoint") from error
+    if list(array.shape) != entry["shape"] or array.dtype.str != entry["dtype"]:
+        raise CheckpointError(f"{file}: its header is damaged; restore it, or use another checkpoint")
+    return np.asarray(array)
