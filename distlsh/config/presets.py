@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).parents[2] / "configs"
 def presets() -> dict[str, Path]:
     """Return the shipped configurations by name."""
     folder = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def find_config(name: str | Path) -> Path:
