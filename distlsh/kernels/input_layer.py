@@ -1,0 +1,86 @@
+"""The first layer: sparse instances times an array of one row a feature."""
+
+from __future__ import annotations
+
+from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I8_1, I8_1R, U8_1R, f4, i8, void
+from distlsh.kernels.dropout import uniform_at
+from distlsh.kernels.optim import update_row
+from distlsh.kernels.prefetch import prefetch_row
+
+
+@device_function
+def _dropped_value(value, seed, place, keep):  # type: ignore[no-untyped-def]
+    """Return the value after inverted dropout; ``place`` is its place in the instance."""
+    if keep >= f4(1.0):
+        return value
+    if uniform_at(seed, place) < keep:
+        return value / keep
+    return f4(0.0)
+
+
+@kernel(void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, F4_2))
+def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # type: ignore[no-untyped-def]
+    """Write ``instance @ weights`` of the given rows of a CSR matrix to ``out``.
+
+    indptr, indices, values  CSR: i8[n+1], i4[nnz], f4[nnz]
+    rows     i8[m], each in [0, n)
+    seeds    u8[m], random states for the dropout of features; unused where ``keep`` is 1
+    keep     probability that a feature is kept; kept values are divided by it
+    weights  f4[n_features, d], shared
+    out      f4[m, d], overwritten
+
+    Concurrency: reads rows that others write.  Allocates: nothing.  Cost: O(nonzeros * d).
+    Unchecked: ranges of rows and indices.
+    """
+    d = out.shape[1]
+    for i in range(rows.shape[0]):
+        first, last = indptr[rows[i]], indptr[rows[i] + 1]
+        for j in range(d):
+            out[i, j] = f4(0.0)
+        for p in range(first, min(first + 4, last)):
+            prefetch_row(weights, indices[p])
+        p = first
+        # Four rows at a time: four streams from memory, and a fourth of the traffic on `out`.
+        while p + 4 <= last:
+            for q in range(p + 4, min(p + 8, last)):
+                prefetch_row(weights, indices[q])
+            a, b, c, e = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
+            u = _dropped_value(values[p], seeds[i], p - first, keep)
+            v = _dropped_value(values[p + 1], seeds[i], p + 1 - first, keep)
+            x = _dropped_value(values[p + 2], seeds[i], p + 2 - first, keep)
+            y = _dropped_value(values[p + 3], seeds[i], p + 3 - first, keep)
+            for j in range(d):
+                out[i, j] += u * weights[a, j] + v * weights[b, j] + x * weights[c, j] + y * weights[e, j]
+            p += 4
+        while p < last:
+            a = indices[p]
+            u = _dropped_value(values[p], seeds[i], p - first, keep)
+            for j in range(d):
+                out[i, j] += u * weights[a, j]
+            p += 1
+
+
+@kernel(void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, i8, F4_2, F4_2, F4_2, I8_1, f4, F4_1R, i8))
+def input_backward(  # type: ignore[no-untyped-def]
+    indptr, indices, values, rows, seeds, keep, delta, code, w, s1, s2, clock, lr, hyper, step
+):  # fmt: skip
+    """Step the rows of every instance's features, one instance after the other.
+
+    indptr, indices, values, rows, seeds, keep   as given to ``input_forward``
+    delta  f4[m, d], gradient of each instance's loss to the layer's sums
+    code, w, s1, s2, clock, lr, hyper, step      as in ``optim.update_row``; w f4[n_features, d]
+
+    Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.  Cost: O(nonzeros * d).
+    Unchecked: ranges of rows and indices.  Source: HOGWILD (Niu et al. 2011), section 2.
+    """
+    for i in range(rows.shape[0]):
+        first, last = indptr[rows[i]], indptr[rows[i] + 1]
+        for p in range(first, last):
+            if p + 2 < last:
+                prefetch_row(w, indices[p + 2])
+                if s1.shape[0] > 1:
+                    prefetch_row(s1, indices[p + 2])
+            value = _dropped_value(values[p], seeds[i], p - first, keep)
+            if value != f4(0.0):
+                update_row(code, w, s1, s2, clock, indices[p], value, delta, i, lr, hyper, step)

@@ -1,0 +1,128 @@
+"""One step of an optimiser on one row of an array: truly sparse, whatever the optimiser.
+
+A trained array has the states its optimiser needs and dummies of one place for the others:
+
+    code         state1            state2            clock
+    SGD          -                 -                 -
+    MOMENTUM     velocity f4[n,d]  -                 i8[n]
+    ADAGRAD      sum of squares    -                 -
+    ADAGRAD_ROW  the same, f4[n,1] -                 -
+    ADAM         first moment      second moment     i8[n]
+
+Momentum and Adam decay a row's moments when the row is next touched, by
+``beta ** (step - clock[row])``, at least once; so no step ever sweeps an array, and a row
+that is touched at every step gets exactly what the dense optimiser gives it.  What a dense
+optimiser would do to a row of zero gradient, move it on by the stale moments, is left out
+(as in PyTorch's SparseAdam and TensorFlow's LazyAdam).
+"""
+
+from __future__ import annotations
+
+import math
+
+from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I8_1, f4, i8, void
+
+SGD, MOMENTUM, ADAGRAD, ADAGRAD_ROW, ADAM = range(5)
+
+
+@device_function
+def _elapsed(clock, row, step):  # type: ignore[no-untyped-def]
+    """Return the steps since the row was last touched, at least one, and set its clock.
+
+    Another worker may be ahead, so the clock never goes back.
+    """
+    passed = step - clock[row]
+    if passed < 1:
+        return 1
+    clock[row] = step
+    return passed
+
+
+@device_function
+def _momentum_row(w, velocity, clock, row, coef, x, x_row, lr, beta, step):  # type: ignore[no-untyped-def]
+    decay = f4(beta ** _elapsed(clock, row, step))
+    for j in range(w.shape[1]):
+        v = decay * velocity[row, j] + coef * x[x_row, j]
+        velocity[row, j] = v
+        w[row, j] -= lr * v
+
+
+@device_function
+def _adagrad_row(w, squares, row, coef, x, x_row, lr, eps):  # type: ignore[no-untyped-def]
+    for j in range(w.shape[1]):
+        g = coef * x[x_row, j]
+        s = squares[row, j] + g * g
+        squares[row, j] = s
+        w[row, j] -= lr * g / (math.sqrt(s) + eps)
+
+
+@device_function
+def _adagrad_whole_row(w, squares, row, coef, x, x_row, lr, eps):  # type: ignore[no-untyped-def]
+    total = f4(0.0)
+    for j in range(w.shape[1]):
+        total += x[x_row, j] * x[x_row, j]
+    s = squares[row, 0] + coef * coef * total / f4(w.shape[1])
+    squares[row, 0] = s
+    rate = lr * coef / (math.sqrt(s) + eps)
+    for j in range(w.shape[1]):
+        w[row, j] -= rate * x[x_row, j]
+
+
+@device_function
+def _adam_row(w, m1, m2, clock, row, coef, x, x_row, lr, hyper, step):  # type: ignore[no-untyped-def]
+    passed = _elapsed(clock, row, step)
+    beta1, beta2, eps = hyper[0], hyper[1], hyper[2]
+    decay1, decay2 = f4(beta1**passed), f4(beta2**passed)
+    fresh1, fresh2 = f4(1.0) - beta1, f4(1.0) - beta2
+    rate = f4(lr / (1.0 - beta1**step))
+    unbias2 = f4(1.0 / (1.0 - beta2**step))
+    for j in range(w.shape[1]):
+        g = coef * x[x_row, j]
+        a = decay1 * m1[row, j] + fresh1 * g
+        b = decay2 * m2[row, j] + fresh2 * g * g
+        m1[row, j] = a
+        m2[row, j] = b
+        w[row, j] -= rate * a / (math.sqrt(b * unbias2) + eps)
+
+
+@device_function
+def update_row(code, w, s1, s2, clock, row, coef, x, x_row, lr, hyper, step):  # type: ignore[no-untyped-def]
+    """Step row ``row`` of ``w`` along the gradient ``coef * x[x_row]``.
+
+    code           SGD, MOMENTUM, ADAGRAD, ADAGRAD_ROW or ADAM
+    w              f4[n, d], with its states and clock as in the module's table
+    x              f4[m, d]
+    lr             learning rate
+    hyper          f4[3]: momentum or beta1, beta2, eps
+    step           i8, number of the step, from 1
+
+    Concurrency: HOGWILD.  Allocates: nothing.  Cost: O(d).  Unchecked: ranges of the rows.
+    Source: Adagrad (Duchi et al. 2011), figure 1; Adam (Kingma & Ba 2015), algorithm 1.
+    """
+    if code == ADAGRAD:
+        _adagrad_row(w, s1, row, coef, x, x_row, lr, hyper[2])
+    elif code == ADAGRAD_ROW:
+        _adagrad_whole_row(w, s1, row, coef, x, x_row, lr, hyper[2])
+    elif code == ADAM:
+        _adam_row(w, s1, s2, clock, row, coef, x, x_row, lr, hyper, step)
+    elif code == MOMENTUM:
+        _momentum_row(w, s1, clock, row, coef, x, x_row, lr, hyper[0], step)
+    else:
+        rate = lr * coef
+        for j in range(w.shape[1]):
+            w[row, j] -= rate * x[x_row, j]
+
+
+@kernel(void(i8, F4_2, F4_2, F4_2, I8_1, F4_2R, f4, F4_1R, i8))
+def update_rows(code, w, s1, s2, clock, gradient, lr, hyper, step):  # type: ignore[no-untyped-def]
+    """Step every row of ``w`` along the same row of ``gradient``: a dense layer's update.
+
+    w         f4[n, d], shared, written HOGWILD, with its states and clock (see ``update_row``)
+    gradient  f4[n, d]
+
+    Concurrency: lost updates allowed.  Allocates: nothing.  Cost: O(n * d).
+    Unchecked: that the shapes agree.
+    """
+    for row in range(w.shape[0]):
+        update_row(code, w, s1, s2, clock, row, f4(1.0), gradient, row, lr, hyper, step)

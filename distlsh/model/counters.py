@@ -1,0 +1,32 @@
+"""What a worker counts: places in a row of float64 that it alone adds to and others read."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from distlsh.kernels import output_layer
+
+
+class Counter(IntEnum):
+    """A place of the counters.  All are sums since the counters were zeroed."""
+
+    SAMPLES = output_layer.SAMPLES
+    LABELLED = output_layer.LABELLED
+    """Samples with a finite loss: the divisor of LOSS."""
+    LOSS = output_layer.LOSS
+    ACTIVE = output_layer.ACTIVE
+    RETRIEVED = output_layer.RETRIEVED
+    """Of these, the ones found in the tables and no labels of the sample."""
+    ROWS_UPDATED = output_layer.ROWS_UPDATED
+    """Output rows stepped."""
+    NON_FINITE = output_layer.NON_FINITE
+    """Samples whose loss was inf or NaN; they changed no output row."""
+    MACS = 7
+    """Multiply-adds done, forward and backward; hashing is not counted."""
+    DENSE_MACS = 8
+    """Multiply-adds of a network with all outputs active, for the same samples."""
+    BATCHES = 9
+
+
+N_COUNTERS = 16
+"""Two cache lines, so that no two workers' counters share one."""

@@ -1,0 +1,104 @@
+"""First values of a network's arrays, by any number of processes at once."""
+
+from __future__ import annotations
+
+import math
+from zlib import crc32
+
+from distlsh.errors import ShapeError
+from distlsh.kernels.initialise import add_to_labels, finish_centroids, gaussian_rows
+from distlsh.model.network import Block, Instances, Network
+from distlsh.model.spec import Offsets
+
+_BATCH = 128
+"""Instances whose hidden vectors are computed together in a warm start."""
+_UNSEEN = 0.1
+"""Length of the random row of a label that no instance has, against a seen label's."""
+
+
+def part_of(n: int, part: int, n_parts: int) -> tuple[int, int]:
+    """Return the range [first, last) of part ``part`` of ``n`` rows cut in ``n_parts``."""
+    if not 0 <= part < n_parts:
+        raise ShapeError(f"part {part} of {n_parts}: parts are numbered from 0")
+    return n * part // n_parts, n * (part + 1) // n_parts
+
+
+def initialise(
+    network: Network,
+    seed: int,
+    part: int = 0,
+    n_parts: int = 1,
+    *,
+    warm_start: bool = False,
+    adagrad_init: float = 0.0,
+) -> None:
+    """Write the first values of slice ``part`` of every array's rows.
+
+    Values depend on ``seed``, array and row alone, so the parts equal the whole.  Rows of the
+    input and hidden layers are normal, with standard deviation 1 / sqrt(width) (input), sqrt(2 /
+    inputs) for relu (He et al. 2015) and sqrt(1 / inputs) otherwise (hidden); output rows have
+    1 / sqrt(width), or are zero where a warm start will fill them; biases are zero.  Optimiser
+    states are zero, but Adagrad's sums of squares ``adagrad_init``.
+    """
+    spec = network.spec
+    gain = 2.0 if spec.activation == "relu" else 1.0
+    adagrad = spec.optimizer.startswith("adagrad")
+    for name, block in network.blocks.items():
+        rows = part_of(len(block.weights), part, n_parts)
+        sd = 0.0
+        if name == "input.weights":
+            sd = 1.0 / math.sqrt(spec.hidden[0])
+        elif name == "output.weights":
+            sd = 0.0 if warm_start else 1.0 / math.sqrt(spec.width)
+        elif name.endswith(".weights"):
+            sd = math.sqrt(gain / len(block.weights))
+        _fill(block, rows, sd, _array_seed(seed, name))
+        _fill_states(block, rows, adagrad_init if adagrad else 0.0)
+    first, last = part_of(spec.n_labels, part, n_parts)
+    network.dirty[first:last] = 0
+
+
+def warm_start_add(network: Network, dataset: Instances, rows: Offsets) -> None:
+    """Add the hidden vector of each instance in ``rows`` i8[m] to its labels' output rows.
+
+    The rows must be zero before the first call (``initialise(warm_start=True)``).  Workers may
+    add disjoint ``rows`` at once, HOGWILD: a lost update costs a centroid one of its vectors.
+    """
+    network.check_fits(dataset)
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        hidden = network.hidden(dataset, batch)
+        add_to_labels(dataset.label_indptr, dataset.labels, batch, hidden, network.output.weights)
+
+
+def warm_start_finish(network: Network, counts: Offsets, seed: int, first: int, last: int) -> None:
+    """Turn the sums in output rows [first, last) into centroids and mark them dirty.
+
+    counts  i8[n_labels]: instances of each label; rows of a label without any become small and random
+
+    Rows get unit length where ``spec.normalize`` is on, else are divided by their count.
+    """
+    if len(counts) != network.spec.n_labels:
+        raise ShapeError(f"{len(counts)} label counts for {network.spec.n_labels} labels")
+    sd = _UNSEEN / math.sqrt(network.spec.width)
+    salt = _array_seed(seed, "unseen")
+    unit = network.spec.normalize
+    finish_centroids(network.output.weights, counts, first, last, unit, sd, salt)
+    network.dirty[first:last] = 1
+
+
+def _array_seed(seed: int, name: str) -> int:
+    return (seed << 32 ^ crc32(name.encode())) & 0xFFFFFFFFFFFFFFFF
+
+
+def _fill(block: Block, rows: tuple[int, int], sd: float, seed: int) -> None:
+    if sd > 0.0:
+        gaussian_rows(block.weights, rows[0], rows[1], sd, seed)
+    else:
+        block.weights[rows[0] : rows[1]] = 0.0
+
+
+def _fill_states(block: Block, rows: tuple[int, int], squares: float) -> None:
+    block.state1[rows[0] : rows[1]] = squares
+    block.state2[rows[0] : rows[1]] = 0.0
+    block.clock[rows[0] : rows[1]] = 0
