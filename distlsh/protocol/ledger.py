@@ -58,21 +58,19 @@ class Ledger:
         return not self._pending and not self._in_flight
 
     @property
+    def unfinished(self) -> list[Task]:
+        """The tasks in flight and those that wait."""
+        return [*self._in_flight.values(), *self._pending]
+
+    @property
     def pending(self) -> list[Task]:
         """The tasks that wait, next first."""
         return list(self._pending)
 
 
-def split(kind: str, n: int, size: int, *, epoch: int = 0, first_sample: int = 0, first_id: int = 0) -> list[Task]:
+def split(kind: str, n: int, size: int, *, epoch: int = 0, first_id: int = 0) -> list[Task]:
     """Cut [0, n) into tasks of ``size``, numbered from ``first_id``."""
     return [
-        Task(
-            id=first_id + i,
-            kind=kind,
-            first=first,
-            last=min(first + size, n),
-            epoch=epoch,
-            first_sample=first_sample + first,
-        )
+        Task(id=first_id + i, kind=kind, first=first, last=min(first + size, n), epoch=epoch)
         for i, first in enumerate(range(0, n, size))
     ]

@@ -76,6 +76,21 @@ class RunMachine:
         self._advance()
         return self._actions
 
+    def rescue(self) -> Position | None:
+        """Return a position for what was learned, once a failed run's children are gone.
+
+        None while nothing is learned, or when all is saved already.
+        """
+        if self.position.stage != "train" or not self.position.samples:
+            return None
+        position = self.position.copy()
+        position.rebuild = position.rebuild or self._refreshing
+        steps = [self._step, *self._agenda]
+        training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
+        if training:
+            position.chunks = [(task.first, task.last) for task in training[0].unfinished]
+        return position
+
     def _fail(self, why: str) -> ProtocolError:
         events = "\n  ".join(map(str, self._history))
         return ProtocolError(f"{why} in stage {self.stage!r}; the last events were\n  {events}")
@@ -217,8 +232,7 @@ class RunMachine:
         if not self._ledger.quiet:
             return False
         self.position.chunks = [(task.first, task.last) for task in self._ledger.pending]
-        steps: list[Step] = [step for step in self._wanted if not (self._stopping and isinstance(step, Evaluate))]
-        self._wanted = []
+        steps, self._wanted = self._wanted, []
         if self._stopping:
             steps = [step for step in steps if isinstance(step, Refresh)]
             self._agenda = deque([*steps, Save(), Finish("interrupted")])

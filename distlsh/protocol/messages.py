@@ -8,7 +8,7 @@ import msgspec
 
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
-from distlsh.protocol.reports import Notice, Rehash, Report
+from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
     loss_sum: float
 
 
-Metric = WorkerMetrics | Rehash | Report | Notice
+Metric = WorkerMetrics | Rehash | Report | Evaluation | Notice
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child = msgspec.msgpack.Decoder(ToChild)

@@ -97,7 +97,8 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     train_s: float
     eval_s: float
     total_s: float
-    start_s: float  # from the command to the first step of training
+    start_s: float  # from the command to the first work of training, its warm start included
+    first_step_s: float = 0.0  # from the command to the first gradient step
     p_at_1: float | None = None
     p_at_3: float | None = None
     p_at_5: float | None = None

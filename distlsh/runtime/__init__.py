@@ -1,0 +1,1 @@
+"""Processes: coordinator, workers, rehasher, and who starts and stops them."""

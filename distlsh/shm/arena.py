@@ -6,6 +6,7 @@ CPython's resource tracker, so a child that exits never takes the weights along.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -125,8 +126,6 @@ def _reserve(descriptor: int, n_bytes: int) -> None:
 def _map(descriptor: int, specs: tuple[ArraySpec, ...]) -> mmap.mmap:
     buffer = mmap.mmap(descriptor, arena_bytes(specs))
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):  # a kernel without huge pages for shared memory
             buffer.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass  # a kernel without huge pages for shared memory
     return buffer

@@ -1,0 +1,180 @@
+"""Makes the parts of a run and registers the end of each."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+
+from distlsh.config.schema import Config
+from distlsh.data.dataset import Dataset
+from distlsh.model.spec import NetworkSpec
+from distlsh.protocol.plan import Plan
+from distlsh.protocol.supervision import Supervisor
+from distlsh.runtime.entry import rehasher_main, worker_main
+from distlsh.runtime.eval_rows import count_rows
+from distlsh.runtime.layout import Sizes, hash_spec, plan_arrays, uses_tables
+from distlsh.runtime.processes import ForkServer
+from distlsh.runtime.roles import REHASHER, worker_role
+from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.saving import Saver
+from distlsh.runtime.setup import ChildSetup, pack_specs
+from distlsh.runtime.staff import Job, Staff
+from distlsh.shm.arena import Arena
+from distlsh.shm.names import make_socket_dir, new_run_id, remove
+from distlsh.transport.control import ControlServer, address
+from distlsh.transport.metrics import MetricsHub
+
+_PARTS_PER_WORKER = 4
+_LABEL_CHUNKS = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data sets of a run."""
+
+    train: Dataset
+    test: Dataset | None
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the arrays of a run on this data depend on."""
+        return Sizes(
+            n_features=self.train.n_features,
+            n_labels=self.train.n_labels,
+            n_train=self.train.n_rows,
+            n_test=self.test.n_rows if self.test is not None else 0,
+            max_labels=int(np.diff(self.train.label_indptr).max(initial=0)),
+        )
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the mapped stores."""
+        return self.train.n_bytes + (self.test.n_bytes if self.test is not None else 0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the coordinator works with."""
+
+    arena: Arena
+    hub: MetricsHub
+    staff: Staff
+    poller: zmq.Poller
+    plan: Plan
+    saver: Saver
+    publish: str
+
+
+def make_plan(config: Config, sizes: Sizes) -> Plan:
+    """Return the numbers that the run's state machine follows."""
+    n_test, workers = sizes.n_test, config.run.workers
+    return Plan(
+        n_train=sizes.n_train,
+        n_labels=sizes.n_labels,
+        epochs=config.train.epochs,
+        chunk=config.train.chunk_size,
+        rehash_initial=config.rehash.initial_interval,
+        rehash_decay=config.rehash.decay,
+        rehash_max_drift=config.rehash.max_drift,
+        tables=uses_tables(config, sizes.n_labels),
+        warm_start=config.model.warm_start,
+        deterministic=config.train.deterministic,
+        init_parts=_PARTS_PER_WORKER * workers,
+        label_chunk=max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))),
+        n_eval_rows=min(config.eval.n_rows, n_test),
+        n_final_rows=count_rows(n_test, config.eval.final_rows),
+        eval_initial=config.eval.initial,
+        eval_interval=config.eval.interval,
+        checkpoint_interval=config.checkpoint.interval,
+    )
+
+
+def assemble(
+    config: Config, data: Data, run_dir: RunDir, server: ForkServer, wake: int, stack: ExitStack
+) -> Parts:
+    """Make arena, sockets and staff; ``stack`` ends them in reverse order, children first."""
+    sizes = data.sizes
+    run_id = new_run_id()
+    arena = Arena.create(run_id, plan_arrays(config, sizes))
+    stack.callback(arena.unlink)
+    arena["runtime.slots"][:, 0] = -1
+    sockets = make_socket_dir(run_id)
+    stack.callback(remove, sockets)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    stack.callback(context.term)
+    control = ControlServer(context, address(sockets, "control"))
+    stack.callback(control.close)
+    publish = address(sockets, "publish")
+    hub = MetricsHub(context, address(sockets, "metrics"), publish)
+    stack.callback(hub.close)
+    plan = make_plan(config, sizes)
+    staff = Staff(server, control, _supervisor(config, plan), _jobs(config, data, plan, arena, sockets, run_dir))
+    stack.callback(staff.stop, True)
+    poller = zmq.Poller()
+    for source in (control.socket, hub.pull, wake):
+        poller.register(source, zmq.POLLIN)
+    return Parts(arena, hub, staff, poller, plan, _saver(config, arena, run_dir, sizes), publish)
+
+
+def _saver(config: Config, arena: Arena, run_dir: RunDir, sizes: Sizes) -> Saver:
+    model = NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels).to_dict()
+    return Saver(arena, run_dir, config, model, lsh_state(config, sizes))
+
+
+def lsh_state(config: Config, sizes: Sizes) -> dict[str, Any] | None:
+    """Return what a checkpoint says of the tables; None for a dense output."""
+    if not uses_tables(config, sizes.n_labels):
+        return None
+    fields: dict[str, Any] = msgspec.to_builtins(hash_spec(config))
+    return {**fields, "bucket_size": config.lsh.bucket_size, "bucket_policy": config.lsh.bucket_policy}
+
+
+def _supervisor(config: Config, plan: Plan) -> Supervisor:
+    run = config.run
+    roles = [worker_role(i) for i in range(run.workers)] + ([REHASHER] if plan.tables else [])
+    return Supervisor(
+        roles,
+        max_restarts=run.max_restarts,
+        heartbeat_timeout_s=run.heartbeat_timeout_s,
+        stop_timeout_s=run.stop_timeout_s,
+    )
+
+
+def _jobs(
+    config: Config, data: Data, plan: Plan, arena: Arena, sockets: Path, run_dir: RunDir
+) -> dict[str, Job]:
+    sizes, test = data.sizes, data.test
+
+    def setup(role: str, index: int) -> bytes:
+        return msgspec.msgpack.encode(
+            ChildSetup(
+                role=role,
+                index=index,
+                coordinator_pid=os.getpid(),
+                config=config,
+                arena=arena.name,
+                specs=pack_specs(list(arena.specs)),
+                socket_dir=str(sockets),
+                control=address(sockets, "control"),
+                metrics=address(sockets, "metrics"),
+                train_store=str(data.train.path),
+                test_store=None if test is None else str(test.path),
+                n_labels=sizes.n_labels,
+                n_features=sizes.n_features,
+                init_parts=plan.init_parts,
+                total_samples=plan.epochs * plan.n_train,
+                log=str(run_dir.logs / f"{role}.log"),
+            )
+        )
+
+    jobs: dict[str, Job] = {worker_role(i): (worker_main, setup(worker_role(i), i)) for i in range(config.run.workers)}
+    if plan.tables:
+        jobs[REHASHER] = (rehasher_main, setup(REHASHER, 0))
+    return jobs

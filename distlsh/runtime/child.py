@@ -1,0 +1,138 @@
+"""A child's frame: its log, its watch on the coordinator, and how its errors travel."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
+from distlsh.runtime.setup import ChildSetup
+from distlsh.shm.arena import Arena
+from distlsh.shm.names import SEGMENT_DIR, remove
+from distlsh.transport.control import ControlClient
+from distlsh.transport.metrics import MetricsClient
+
+
+class Link:
+    """A child's sockets, and its heartbeat: call `beat` at least once a second."""
+
+    def __init__(self, setup: ChildSetup) -> None:
+        self.role = setup.role
+        self._pid = os.getpid()
+        self._interval = setup.config.run.heartbeat_s
+        self._last = 0.0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control = ControlClient(self._context, setup.control, setup.role)
+        self._metrics = MetricsClient(self._context, setup.metrics)
+
+    def hello(self) -> None:
+        """Tell the coordinator that this child is ready."""
+        self._send(Hello(role=self.role, pid=self._pid))
+
+    def receive(self) -> ToChild | None:
+        """Return the next message, or None after one heartbeat interval."""
+        self.beat()
+        return self._control.receive(self._interval)
+
+    def beat(self) -> None:
+        """Send a heartbeat if one is due."""
+        if time.monotonic() - self._last >= self._interval:
+            self._send(Heartbeat(role=self.role, pid=self._pid))
+
+    def done(self, task_id: int, result: bytes = b"") -> None:
+        """Acknowledge a task."""
+        self._send(Done(role=self.role, pid=self._pid, task_id=task_id, result=result))
+
+    def failed(self, text: str) -> None:
+        """Report an error that a restart would meet again."""
+        self._send(Failed(role=self.role, pid=self._pid, traceback=text))
+
+    def answer(self, message: FromChild) -> None:
+        """Send any other answer."""
+        self._send(message)
+
+    def metric(self, metric: Metric) -> None:
+        """Send a metric; never waits."""
+        self._metrics.send(metric)
+
+    def close(self) -> None:
+        """Send what is left for at most a second, and close."""
+        self._metrics.close()
+        self._control.close()
+        self._context.term()
+
+    def _send(self, message: FromChild) -> None:
+        self._last = time.monotonic()
+        self._control.send(message)
+
+
+def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) -> None:
+    """Run ``body`` as the child that ``packed`` describes; report what it raises."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    setup = msgspec.msgpack.decode(packed, type=ChildSetup)
+    _redirect_output(Path(setup.log))
+    _die_with(setup)
+    link = Link(setup)
+    code = 0
+    try:
+        body(setup, Arena.attach(setup.arena, setup.array_specs()), link)
+    except BaseException:
+        traceback.print_exc()
+        link.failed(traceback.format_exc())
+        code = 1
+    link.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The interpreter's own exit would wait for threads and run the fork server's handlers.
+    os._exit(code)
+
+
+def log(text: str) -> None:
+    """Write a line with the time to the child's log."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def _redirect_output(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    faulthandler.enable(sys.stderr)
+
+
+def _die_with(setup: ChildSetup) -> None:
+    """End this process, and remove what the run left, when the coordinator is gone."""
+    try:
+        coordinator = os.pidfd_open(setup.coordinator_pid)
+    except ProcessLookupError:
+        _leave(setup)
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(coordinator, select.POLLIN)
+        poller.poll()
+        _leave(setup)
+
+    threading.Thread(target=watch, name="watch-coordinator", daemon=True).start()
+
+
+def _leave(setup: ChildSetup) -> None:
+    # A coordinator that was killed cannot unlink its segment; its children can.
+    remove(SEGMENT_DIR / setup.arena)
+    remove(Path(setup.socket_dir))
+    log("the coordinator is gone: exiting")
+    os._exit(1)

@@ -1,0 +1,45 @@
+"""Times of a run, by what they were spent on."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import psutil
+
+
+class RunClock:
+    """Adds up seconds by account; one account runs at a time.
+
+    ``train`` runs from the first task of initialisation to the last step, without
+    evaluations and the saving after the last step.
+    """
+
+    def __init__(self) -> None:
+        # From the command, not from here: starting Python and importing count too.
+        self.started = psutil.Process().create_time()
+        self.accounts: dict[str, float] = defaultdict(float)
+        self._account: str | None = None
+        self._since = 0.0
+        self.marks: dict[str, float] = {}
+
+    @property
+    def total_s(self) -> float:
+        """Seconds since the command was typed."""
+        return time.time() - self.started
+
+    def switch(self, account: str | None) -> None:
+        """Charge the time from now on to ``account``."""
+        now = time.perf_counter()
+        if self._account is not None:
+            self.accounts[self._account] += now - self._since
+        self._account, self._since = account, now
+
+    def seconds(self, account: str) -> float:
+        """Return the seconds charged to ``account`` until now."""
+        running = time.perf_counter() - self._since if self._account == account else 0.0
+        return self.accounts[account] + running
+
+    def mark(self, name: str) -> None:
+        """Remember when ``name`` first happened."""
+        self.marks.setdefault(name, self.total_s)

@@ -1,0 +1,228 @@
+"""The coordinator: feeds events to the run's machine and carries out its actions."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import numpy as np
+
+from distlsh.config.schema import Config
+from distlsh.errors import DistlshError
+from distlsh.evaluation.sums import EvalSums, to_evaluation
+from distlsh.model.schedule import lr_at
+from distlsh.protocol import actions as act
+from distlsh.protocol import events as ev
+from distlsh.protocol import supervision as sv
+from distlsh.protocol.machine import RunMachine
+from distlsh.protocol.messages import Assign, Done, FromChild, Rehashed, StartRehash, Task
+from distlsh.protocol.plan import Position
+from distlsh.protocol.reports import Evaluation, Notice
+from distlsh.runtime.assembly import Parts
+from distlsh.runtime.clock import RunClock
+from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.memory import MemoryWatch
+from distlsh.runtime.observer import Observer
+from distlsh.runtime.reporting import Meter
+from distlsh.runtime.roles import REHASHER, worker_index, worker_role
+from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.stop_signals import StopSignals
+
+_POLL_MS = 100
+_UNTIMED = {"evaluate": "eval", "finish": None}
+
+
+class Coordinator:
+    """Runs the machine to its end; the parts it uses are made, and closed, by others."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        machine: RunMachine,
+        parts: Parts,
+        run_dir: RunDir,
+        clock: RunClock,
+        meter: Meter,
+        memory: MemoryWatch,
+        energy: EnergyMeter,
+        observer: Observer,
+        signals: StopSignals,
+    ) -> None:
+        self.meter = meter
+        self.memory = memory
+        self.energy = energy
+        self.last_evaluation: Evaluation | None = None
+        self._config = config
+        self._machine = machine
+        self._staff = parts.staff
+        self._hub = parts.hub
+        self._poller = parts.poller
+        self._arena = parts.arena
+        self._saver = parts.saver
+        self._run_dir = run_dir
+        self._clock = clock
+        self._observer = observer
+        self._signals = signals
+        self._total = config.train.epochs * machine.plan.n_train
+        self._sums = EvalSums()
+        self._eval_started = 0.0
+        self._next_report = 0.0
+        self._stop_sent = False
+
+    @property
+    def train_s(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return self._saver.base_train_s + self._clock.seconds("train")
+
+    def run(self) -> str:
+        """Run to the end and return the status: "completed" or "interrupted"."""
+        self._clock.switch("compile")
+        self._staff.start()
+        while self._machine.finished is None:
+            self._poller.poll(_POLL_MS)
+            self._hear()
+            self._watch()
+        self._clock.switch(None)
+        return self._machine.finished
+
+    def _hear(self) -> None:
+        for news in [*self._staff.hear(), *self._staff.check()]:
+            self._take(news)
+        self._hub.receive()
+        if self._signals.requested and not self._stop_sent:
+            self._stop_sent = True
+            self.notice("warning", f"{self._signals.name}: saving, then stopping (again to stop at once)")
+            self._feed(ev.StopRequested())
+
+    def _take(self, news: FromChild | sv.Ready | sv.Lost) -> None:
+        match news:
+            case sv.Ready(role):
+                self._feed(ev.RehasherReady() if role == REHASHER else ev.WorkerReady(worker_index(role)))
+            case sv.Lost(role, why):
+                self._lost(role, why)
+            case Done():
+                self._done(news)
+            case Rehashed():
+                self.meter.rehashed(news.report)
+                self._observer.rehash(news.report)
+                self._feed(ev.RehashDone(news.report.changed_share))
+
+    def _lost(self, role: str, why: str) -> None:
+        self.notice("warning", f"{why}; starting it again")
+        if role == REHASHER:
+            self._feed(ev.RehasherLost())
+            return
+        index = worker_index(role)
+        self._arena["runtime.slots"][index, 0] = -1  # a dead reader holds no buffer
+        self._feed(ev.WorkerLost(index))
+
+    def _done(self, message: Done) -> None:
+        if message.result:
+            self._sums = self._sums + msgspec.msgpack.decode(message.result, type=EvalSums)
+        self._feed(ev.TaskDone(worker_index(message.role), message.task_id))
+
+    def _feed(self, event: ev.Event) -> None:
+        actions = self._machine.handle(event)
+        for action in actions:
+            self._carry_out(action)
+        self._charge()
+
+    def _charge(self) -> None:
+        stage = self._machine.stage
+        if stage == "start" or not (self._machine.ready_workers or "first_task" in self._clock.marks):
+            return
+        after_training = self._machine.position.stage == "final" and stage == "checkpoint"
+        self._clock.switch(None if after_training else _UNTIMED.get(stage, "train"))
+
+    def _carry_out(self, action: act.Action) -> None:
+        match action:
+            case act.Assign(worker, task):
+                self._assign(worker, task)
+            case act.WriteOrder(epoch):
+                self._write_order(epoch)
+            case act.BeginRehash(full):
+                self._staff.tell(REHASHER, StartRehash(full=full, samples=self._machine.position.samples))
+            case act.BeginEvaluation():
+                self._sums, self._eval_started = EvalSums(), time.perf_counter()
+                self._clock.switch("eval")
+            case act.EndEvaluation(kind, complete):
+                if complete:
+                    self._end_evaluation(kind)
+            case act.SaveCheckpoint(position):
+                self._save(position)
+
+    def _assign(self, worker: int, task: Task) -> None:
+        self._clock.mark("first_task")
+        if task.kind == "train":
+            self._clock.mark("first_step")
+        self._staff.tell(worker_role(worker), Assign(task))
+
+    def _write_order(self, epoch: int) -> None:
+        order = self._arena["runtime.order"]
+        order[:] = np.random.default_rng((self._config.train.seed, epoch)).permutation(len(order))
+
+    def _end_evaluation(self, kind: str) -> None:
+        evaluation = to_evaluation(
+            self._sums,
+            kind=kind,
+            epoch=self._machine.position.epoch,
+            samples=self._machine.position.samples,
+            train_s=round(self.train_s, 3),
+            eval_s=round(time.perf_counter() - self._eval_started, 3),
+        )
+        self.last_evaluation = evaluation
+        self.meter.evaluated(evaluation)
+        self._run_dir.append(evaluation)
+        self._hub.publish(evaluation)
+        self._observer.evaluation(evaluation)
+
+    def _save(self, position: Position) -> None:
+        final = position.stage == "final"
+        self._clock.switch(None if final else "train")
+        path = self._saver.save(position, self.train_s, self.meter.totals)
+        self.notice("info", f"checkpoint {path.name} after {position.samples:,} samples")
+
+    def rescue(self, error: Exception) -> None:
+        """Save what was learned before ``error``; the children are gone."""
+        position = self._machine.rescue()
+        if position is None or self.meter.non_finite:
+            return
+        try:
+            self._save(position)
+        except (DistlshError, OSError) as second:
+            self.notice("warning", f"what was learned since the last checkpoint could not be saved: {second}")
+
+    def notice(self, level: str, text: str) -> None:
+        """Tell the observer and the subscribers."""
+        notice = Notice(level=level, text=text)
+        self._hub.publish(notice)
+        self._observer.notice(notice)
+
+    def _watch(self) -> None:
+        self.memory.sample(self._staff.pids)
+        if self.meter.non_finite:
+            raise DistlshError(
+                f"the loss is no longer a number after {self._machine.position.samples:,} samples; lower train.lr "
+                f"(now {self._config.train.lr:g}) or model.scale, and continue from the last checkpoint in "
+                f"{self._run_dir.checkpoints} or start again"
+            )
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + self._config.run.report_s
+            self.report()
+
+    def report(self) -> None:
+        """Make, write and send a report."""
+        self.energy.sample()
+        samples = min(self._machine.position.samples, self._total - 1)
+        report = self.meter.report(
+            time_s=self._clock.total_s,
+            train_s=self.train_s,
+            phase=self._machine.stage,
+            lr=lr_at(self._config.train, samples, self._total),
+            restarts=self._staff.restarts,
+        )
+        self._run_dir.append(report)
+        self._hub.publish(report)
+        self._observer.report(report)

@@ -1,0 +1,169 @@
+"""The whole of a run: from a configuration to a trained, evaluated, saved model."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from distlsh.config.load import dump_yaml
+from distlsh.config.schema import Config
+from distlsh.data.opening import open_pair
+from distlsh.errors import DistlshError, RunInterrupted
+from distlsh.evaluation.baseline import popularity_baseline
+from distlsh.protocol.machine import RunMachine
+from distlsh.protocol.plan import Position
+from distlsh.protocol.reports import Summary
+from distlsh.runtime.assembly import Data, Parts, assemble
+from distlsh.runtime.clock import RunClock
+from distlsh.runtime.coordinator import Coordinator
+from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.memory import MemoryWatch
+from distlsh.runtime.observer import Observer, Silent
+from distlsh.runtime.processes import ForkServer
+from distlsh.runtime.reporting import Meter
+from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.stop_signals import StopNow, StopSignals
+from distlsh.runtime.summary import summarise
+from distlsh.shm.names import sweep
+
+
+def run(
+    config: Config,
+    *,
+    observer: Observer | None = None,
+    resume: Path | None = None,
+    run_dir: Path | None = None,
+) -> Summary:
+    """Train, evaluate and save what ``config`` describes; return the figures.
+
+    observer  gets reports while the run goes on
+    resume    a run directory to go on from; ``config`` must be that run's
+    run_dir   a new run directory; default ``config.run.dir``, or one below ``runs/``
+
+    Raises RunInterrupted after a signal, when the state is saved; ChildError with a child's
+    traceback; other DistlshErrors for wrong settings, data or a machine that is too small.
+    Whatever happens, no process, segment or socket is left.
+    """
+    with StopSignals() as signals, ExitStack() as stack:
+        session = _Session(config, observer or Silent(), signals, stack)
+        try:
+            return session.run(resume, run_dir)
+        except StopNow:
+            raise DistlshError(f"{signals.name}: stopped at once; {session.what_is_saved()}") from None
+        finally:
+            signals.deaf = True
+
+
+class _Session:
+    """One run; every part registers its end with ``stack``."""
+
+    def __init__(self, config: Config, observer: Observer, signals: StopSignals, stack: ExitStack) -> None:
+        self.config = config
+        self.observer = observer
+        self.signals = signals
+        self.stack = stack
+        self.clock = RunClock()
+        self.run_dir: RunDir | None = None
+
+    def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
+        sweep()
+        server = ForkServer()
+        self.stack.callback(server.stop)
+        server.start()
+        data = self._load()
+        self.run_dir = self._open_run_dir(resume, new_dir)
+        self.stack.callback(self.observer.close)
+        self.observer.start(self.config, self.run_dir.path)
+        parts = assemble(self.config, data, self.run_dir, server, self.signals.fileno, self.stack)
+        coordinator = self._coordinator(parts, data, resume)
+        status = self._train(coordinator, parts)
+        summary = self._summary(status, coordinator, parts, data)
+        self.run_dir.write_summary(summary)
+        self.observer.summary(summary)
+        if status == "interrupted":
+            raise RunInterrupted(f"{self.signals.name}: stopped; {self.what_is_saved()}")
+        return summary
+
+    def what_is_saved(self) -> str:
+        """Say where an ended run can be taken up."""
+        if self.run_dir is None or not any(self.run_dir.checkpoints.glob("[!.]*")):
+            return "nothing was saved yet"
+        return f"go on from the last checkpoint with: distlsh-launch --resume {self.run_dir.path}"
+
+    def _load(self) -> Data:
+        self.clock.switch("load")
+        data = Data(*open_pair(self.config.data))
+        self.clock.switch(None)
+        return data
+
+    def _open_run_dir(self, resume: Path | None, new_dir: Path | None) -> RunDir:
+        if resume is not None:
+            return RunDir.open(resume)
+        chosen = new_dir or (Path(self.config.run.dir) if self.config.run.dir else None)
+        run_dir = RunDir.create(chosen, self.config.run.name or "run")
+        run_dir.config.write_text(dump_yaml(self.config))
+        return run_dir
+
+    def _coordinator(self, parts: Parts, data: Data, resume: Path | None) -> Coordinator:
+        assert self.run_dir is not None
+        position: Position | None = None
+        warnings: list[str] = []
+        if resume is not None:
+            position, warnings = parts.saver.restore()
+        meter = Meter(parts.arena["runtime.counters"], self.config.train.epochs, data.sizes.n_train)
+        if position is not None:
+            meter.base_samples = position.samples
+        coordinator = Coordinator(
+            config=self.config,
+            machine=RunMachine(parts.plan, position),
+            parts=parts,
+            run_dir=self.run_dir,
+            clock=self.clock,
+            meter=meter,
+            memory=MemoryWatch(parts.arena.n_bytes + data.n_bytes),
+            energy=EnergyMeter(),
+            observer=self.observer,
+            signals=self.signals,
+        )
+        for warning in warnings:
+            coordinator.notice("warning", warning)
+        coordinator.notice("info", f"metrics are published at {parts.publish}")
+        return coordinator
+
+    def _train(self, coordinator: Coordinator, parts: Parts) -> str:
+        self.signals.patient = True
+        try:
+            status = coordinator.run()
+        except StopNow:
+            parts.staff.stop(at_once=True)
+            raise
+        except Exception as error:
+            self.signals.deaf = True
+            parts.staff.stop()
+            coordinator.rescue(error)
+            raise
+        self.signals.deaf = True
+        parts.staff.stop()
+        coordinator.report()
+        return status
+
+    def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:
+        assert self.run_dir is not None
+        totals = parts.saver.totals(coordinator.meter.totals)
+        baseline = popularity_baseline(data.train, data.test)[0] if data.test is not None else None
+        return summarise(
+            status=status,
+            workers=self.config.run.workers,
+            clock=self.clock,
+            totals=totals,
+            train_s=coordinator.train_s,
+            epoch_size=data.sizes.n_train,
+            evaluation=coordinator.last_evaluation,
+            popularity_p_at_1=baseline,
+            rehashes=coordinator.meter.rehashes,
+            table_age_s_mean=coordinator.meter.table_age_s_mean,
+            worker_restarts=parts.staff.restarts,
+            peak_memory_bytes=coordinator.memory.peak_bytes,
+            energy_j=coordinator.energy.joules(),
+            run_dir=str(self.run_dir.path),
+        )

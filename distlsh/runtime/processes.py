@@ -1,0 +1,71 @@
+"""Starting children from a fork server that has all kernels loaded: the only starter of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import multiprocess
+import multiprocess.forkserver
+import multiprocess.resource_tracker
+
+_PRELOAD = ["distlsh.runtime.preload"]
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class ForkServer:
+    """A process that has imported the children's modules and compiled kernels.
+
+    Starting it returns at once; it imports (and, the first time, compiles) on its own.
+    """
+
+    def __init__(self) -> None:
+        self._context = multiprocess.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOAD)
+
+    def start(self) -> None:
+        """Start the server, whose BLAS has one thread: a worker is one core."""
+        with _hidden_main(), _environment(dict.fromkeys(_ONE_THREAD, "1")):
+            multiprocess.forkserver.ensure_running()
+
+    def spawn(self, target: Callable[[bytes], None], packed: bytes, name: str) -> Any:
+        """Start a child and return its process object."""
+        process = self._context.Process(target=target, args=(packed,), name=name, daemon=True)
+        with _hidden_main():
+            process.start()
+        return process
+
+    def stop(self) -> None:
+        """End the server and its resource tracker; children must be gone."""
+        multiprocess.forkserver._forkserver._stop()
+        with contextlib.suppress(ChildProcessError, AttributeError):
+            multiprocess.resource_tracker._resource_tracker._stop()
+
+
+@contextlib.contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keep children from importing the caller's main script: it may train at top level."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

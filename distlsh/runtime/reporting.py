@@ -1,0 +1,125 @@
+"""From the workers' counters to what a person reads."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.model.counters import Counter as At
+from distlsh.protocol.reports import Evaluation, Rehash, Report
+
+_RATE_WINDOW_S = 10.0
+
+
+class Meter:
+    """Turns counters (f8[n_workers, 16], shared) into reports; each covers the time since the last."""
+
+    def __init__(self, counters: NDArray[np.float64], epochs: int, epoch_size: int) -> None:
+        self._counters = counters
+        self._epochs = epochs
+        self._epoch_size = epoch_size
+        self._before = counters.copy()
+        self._rates: list[tuple[float, NDArray[np.float64]]] = []
+        self.rehashes = 0
+        self.generation = 0
+        self._published_at: float | None = None
+        self._published_samples = 0
+        self._ages: list[float] = []
+        self._recall: float | None = None
+        self._p_at_1: float | None = None
+        self.base_samples = 0.0  # of before a resume
+
+    def rehashed(self, rehash: Rehash) -> None:
+        """Take note of a new generation."""
+        now = time.perf_counter()
+        if self._published_at is not None:
+            self._ages.append(now - self._published_at)
+        self.generation, self.rehashes = rehash.generation, self.rehashes + 1
+        self._published_at, self._published_samples = now, rehash.samples
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Take note of an evaluation."""
+        self._p_at_1, self._recall = evaluation.p_at_1, evaluation.table_recall_at_1
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """Sums over the workers since the start of this process, f8[16]."""
+        return np.asarray(self._counters.sum(axis=0))
+
+    @property
+    def non_finite(self) -> int:
+        """Samples whose loss was not a number."""
+        return int(self.totals[At.NON_FINITE])
+
+    @property
+    def table_age_s_mean(self) -> float | None:
+        """Mean life of a generation in seconds, the present one included."""
+        if self._published_at is None:
+            return None
+        ages = [*self._ages, time.perf_counter() - self._published_at]
+        return float(np.mean(ages))
+
+    def report(self, *, time_s: float, train_s: float, phase: str, lr: float | None, restarts: int) -> Report:
+        """Return the run at this moment."""
+        counters = self._counters.copy()
+        delta = (counters - self._before).sum(axis=0)
+        self._before = counters
+        samples = int(self.base_samples + counters[:, At.SAMPLES].sum())
+        per_worker = self._worker_rates(counters, phase)
+        rate = float(sum(per_worker))
+        done = samples - (epoch := min(samples // self._epoch_size, self._epochs - 1)) * self._epoch_size
+        left = self._epochs * self._epoch_size - samples
+        return Report(
+            time_s=round(time_s, 3),
+            train_s=round(train_s, 3),
+            phase=phase,
+            epoch=epoch,
+            epochs=self._epochs,
+            samples=samples,
+            epoch_done=done,
+            epoch_size=self._epoch_size,
+            samples_per_s=round(rate, 1),
+            worker_samples_per_s=[round(r, 1) for r in per_worker],
+            lr=lr,
+            generation=self.generation,
+            rehashes=self.rehashes,
+            table_age_s=self._age_s(),
+            table_age_samples=None if self._published_at is None else samples - self._published_samples,
+            table_recall_at_1=self._recall,
+            p_at_1=self._p_at_1,
+            eta_s=left / rate if rate > 0 else None,
+            worker_restarts=restarts,
+            **means(delta),
+        )
+
+    def _age_s(self) -> float | None:
+        return None if self._published_at is None else round(time.perf_counter() - self._published_at, 2)
+
+    def _worker_rates(self, counters: NDArray[np.float64], phase: str) -> list[float]:
+        now = time.perf_counter()
+        if phase != "train":
+            self._rates.clear()
+            return [0.0] * len(counters)
+        self._rates.append((now, counters[:, At.SAMPLES]))
+        while now - self._rates[0][0] > _RATE_WINDOW_S and len(self._rates) > 2:
+            self._rates.pop(0)
+        then, before = self._rates[0]
+        if now <= then:
+            return [0.0] * len(counters)
+        return [float(x) for x in (counters[:, At.SAMPLES] - before) / (now - then)]
+
+
+def means(sums: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the means over the samples that ``sums`` (f8[16]) covers; empty without samples."""
+    samples, labelled = sums[At.SAMPLES], sums[At.LABELLED]
+    if samples <= 0:
+        return {}
+    return {
+        "loss": float(sums[At.LOSS] / labelled) if labelled > 0 else None,
+        "n_active_mean": float(sums[At.ACTIVE] / samples),
+        "rows_updated_mean": float(sums[At.ROWS_UPDATED] / samples),
+        "mac_fraction": float(sums[At.MACS] / sums[At.DENSE_MACS]) if sums[At.DENSE_MACS] > 0 else None,
+    }

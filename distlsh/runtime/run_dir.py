@@ -1,0 +1,76 @@
+"""The run directory: what a run leaves for people and for later commands."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distlsh.errors import CheckpointError, UsageError
+from distlsh.protocol.reports import Evaluation, Report, Summary
+
+
+class RunDir:
+    """``config.yaml``, ``metrics.jsonl``, ``eval.jsonl``, ``logs/``, ``checkpoints/``, ``summary.json``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.evaluations = path / "eval.jsonl"
+        self.logs = path / "logs"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+
+    @classmethod
+    def create(cls, path: Path | None, name: str) -> RunDir:
+        """Make a new run directory; UsageError if ``path`` holds a run already."""
+        if path is None:
+            path = _free(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+        run_dir = cls(path.absolute())
+        if run_dir.config.exists():
+            raise UsageError(f"{path} holds a run already; continue it with --resume {path}, or name another folder")
+        run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
+        run_dir.logs.mkdir(exist_ok=True)
+        return run_dir
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """Open an existing run directory; CheckpointError if it is none."""
+        run_dir = cls(path.absolute())
+        if not run_dir.config.is_file():
+            raise CheckpointError(f"{path} is not a run directory: it has no config.yaml")
+        run_dir.logs.mkdir(exist_ok=True)
+        return run_dir
+
+    def append(self, line: Report | Evaluation) -> None:
+        """Add a line to ``metrics.jsonl`` or ``eval.jsonl``."""
+        path = self.evaluations if isinstance(line, Evaluation) else self.metrics
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write ``summary.json`` in one piece."""
+        fields: dict[str, Any] = msgspec.to_builtins(summary)
+        fields.pop("type", None)
+        temporary = self.summary.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
+        os.replace(temporary, self.summary)
+
+    def read_evaluations(self) -> list[Evaluation]:
+        """Return the evaluations so far."""
+        if not self.evaluations.exists():
+            return []
+        lines = self.evaluations.read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Evaluation) for line in lines if line.strip()]
+
+
+def _free(path: Path) -> Path:
+    candidate, n = path, 1
+    while candidate.exists():
+        n += 1
+        candidate = path.with_name(f"{path.name}-{n}")
+    return candidate

@@ -1,0 +1,126 @@
+"""The children as processes and sockets: carries out what the supervisor decides."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distlsh.errors import ChildError
+from distlsh.protocol import supervision as sv
+from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Rehashed, Stop, ToChild
+from distlsh.runtime.processes import ForkServer
+from distlsh.transport.control import ControlServer
+
+Job = tuple[Callable[[bytes], None], bytes]
+"""A child's entry and its packed `ChildSetup`."""
+
+
+class Staff:
+    """Workers and rehasher by role: starts them, hears them, stops them.
+
+    `hear` and `check` return what the coordinator must know: `Ready`, `Lost` and the
+    children's messages.  A child's error is raised as ChildError, once.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        control: ControlServer,
+        supervisor: sv.Supervisor,
+        jobs: dict[str, Job],
+    ) -> None:
+        self._server = server
+        self._control = control
+        self._supervisor = supervisor
+        self._jobs = jobs
+        self._processes: dict[str, Any] = {}
+
+    @property
+    def restarts(self) -> int:
+        """Restarts so far."""
+        return self._supervisor.restarts
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the children."""
+        return [process.pid for process in self._processes.values()]
+
+    @property
+    def sentinels(self) -> list[int]:
+        """File descriptors that become readable when a child ends."""
+        return [process.sentinel for process in self._processes.values()]
+
+    def start(self) -> None:
+        """Start every child."""
+        self._carry_out(self._supervisor.start())
+
+    def hear(self) -> list[FromChild | sv.Ready | sv.Lost]:
+        """Return the messages that arrived from present children, and who became ready."""
+        news: list[FromChild | sv.Ready | sv.Lost] = []
+        for message in self._control.receive():
+            known = self._supervisor.knows(message.role, message.pid)
+            if not known:
+                continue
+            match message:
+                case Failed(role, pid, text):
+                    self._handle(sv.Crashed(role, pid, text))
+                case Hello(role, pid) | Heartbeat(role, pid):
+                    news += self._handle(sv.Seen(role, pid, hello=isinstance(message, Hello)))
+                case Done(role, pid) | Rehashed(role, pid):
+                    self._handle(sv.Seen(role, pid))
+                    news.append(message)
+        return news
+
+    def check(self) -> list[FromChild | sv.Ready | sv.Lost]:
+        """Return who was lost; restart, escalate, and raise what cannot be mended."""
+        news: list[FromChild | sv.Ready | sv.Lost] = []
+        for role, process in list(self._processes.items()):
+            if process.exitcode is not None:
+                news += self.hear()  # its last words
+                del self._processes[role]
+                process.join()
+                news += self._handle(sv.Exited(role, process.pid, process.exitcode))
+                process.close()
+        return news + self._handle(sv.Tick())
+
+    def tell(self, role: str, message: ToChild) -> None:
+        """Send a message to a child."""
+        self._control.send(role, message)
+
+    def stop(self, at_once: bool = False) -> None:
+        """End all children, harsher and harsher; return when they are gone."""
+        self._handle(sv.StopAll(at_once))
+        while self._processes:
+            try:
+                self.check()
+            except ChildError:
+                continue  # the run has ended by another error, or by this one already
+            time.sleep(0.005)
+
+    def _handle(self, event: sv.ChildEvent) -> list[FromChild | sv.Ready | sv.Lost]:
+        return self._carry_out(self._supervisor.handle(event, time.monotonic()))
+
+    def _carry_out(self, actions: list[sv.ChildAction]) -> list[FromChild | sv.Ready | sv.Lost]:
+        news: list[FromChild | sv.Ready | sv.Lost] = []
+        for action in actions:
+            match action:
+                case sv.Spawn(role):
+                    self._spawn(role)
+                case sv.Ask(role):
+                    self._control.send(role, Stop())
+                case sv.Signal(role, pid, number):
+                    if self._processes[role].exitcode is None:
+                        os.kill(pid, number)
+                case sv.GiveUp(role, detail):
+                    raise ChildError(role, detail)
+                case sv.Ready() | sv.Lost():
+                    news.append(action)
+        return news
+
+    def _spawn(self, role: str) -> None:
+        target, packed = self._jobs[role]
+        process = self._server.spawn(target, packed, f"distlsh-{role}")
+        self._processes[role] = process
+        self._handle(sv.Spawned(role, process.pid))

@@ -1,0 +1,158 @@
+"""A worker: one process on one core that does the tasks it is handed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from distlsh.data.dataset import Dataset
+from distlsh.data.store import open_store
+from distlsh.evaluation.evaluate import evaluate_rows
+from distlsh.evaluation.propensity import inv_propensity
+from distlsh.evaluation.sums import EvalSums
+from distlsh.lsh.hasher import Hasher
+from distlsh.model.counters import Counter
+from distlsh.model.initialise import initialise, warm_start_add, warm_start_finish
+from distlsh.model.network import Network
+from distlsh.model.schedule import lr_at, lr_input_at
+from distlsh.model.selector import LshSelector
+from distlsh.model.spec import NetworkSpec
+from distlsh.model.step import TrainStep
+from distlsh.protocol.messages import Assign, Stop, Task, WorkerMetrics
+from distlsh.runtime.child import Link, log, run_child
+from distlsh.runtime.eval_rows import evaluation_rows
+from distlsh.runtime.layout import hash_spec, uses_tables
+from distlsh.runtime.reading import TableReader
+from distlsh.runtime.setup import ChildSetup
+from distlsh.shm.arena import Arena
+
+_BLOCK = 1024
+
+
+def main(packed: bytes) -> None:
+    """Entry of a worker's process."""
+    run_child(packed, _serve)
+
+
+def _serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
+    if setup.config.run.pin:
+        cores = psutil.Process().cpu_affinity() or [0]
+        os.sched_setaffinity(0, {cores[setup.index % len(cores)]})
+    worker = Worker(setup, arena, link)
+    link.hello()
+    log("ready")
+    while True:
+        match link.receive():
+            case Assign(task):
+                link.done(task.id, worker.do(task))
+            case Stop():
+                return
+            case _:
+                pass
+
+
+class Worker:
+    """The state of one worker: its view of the network, its scratch, its places in the shared arrays."""
+
+    def __init__(self, setup: ChildSetup, arena: Arena, link: Link) -> None:
+        config = setup.config
+        self._setup = setup
+        self._config = config
+        self._arena = arena
+        self._link = link
+        self._train = _open(setup, setup.train_store)
+        self._test = _open(setup, setup.test_store) if setup.test_store else None
+        self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
+        self._counters = arena["runtime.counters"][setup.index]
+        self._selector = self._make_selector() if uses_tables(config, setup.n_labels) else None
+        self._step: TrainStep | None = None
+        self._counts: NDArray[np.int64] | None = None
+        self._inverse: NDArray[np.float32] | None = None
+
+    def _make_selector(self) -> LshSelector:
+        raise AssertionError
+
+    def do(self, task: Task) -> bytes:
+        """Do ``task`` and return its packed result, if it has one."""
+        seed = self._config.train.seed
+        match task.kind:
+            case "init":
+                warm = self._config.model.warm_start
+                initialise(self._network, seed, task.first, self._setup.init_parts, warm_start=warm)
+            case "warm_start":
+                for rows in self._blocks(np.arange(task.first, task.last)):
+                    warm_start_add(self._network, self._train, rows)
+            case "warm_finish":
+                warm_start_finish(self._network, self._label_counts(), seed, task.first, task.last)
+            case "train":
+                self._train_chunk(task)
+            case "evaluate":
+                return self._evaluate(task)
+        return b""
+
+    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        for first in range(0, len(rows), _BLOCK):
+            yield rows[first : first + _BLOCK]
+            self._link.beat()
+
+    def _train_chunk(self, task: Task) -> None:
+        started = time.perf_counter()
+        loss = self._counters[Counter.LOSS]
+        step, train, total = self._train_step(), self._config.train, self._setup.total_samples
+        order = self._arena["runtime.order"]
+        for first in range(task.first, task.last, train.batch_size):
+            rows = order[first : min(first + train.batch_size, task.last)]
+            sample = task.first_sample + first - task.first
+            step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
+            self._link.beat()
+        self._link.metric(
+            WorkerMetrics(
+                role=self._setup.role,
+                task_id=task.id,
+                samples=task.last - task.first,
+                busy_s=round(time.perf_counter() - started, 4),
+                loss_sum=float(self._counters[Counter.LOSS] - loss),
+            )
+        )
+
+    def _train_step(self) -> TrainStep:
+        if self._step is None:
+            self._step = TrainStep(
+                self._network,
+                self._train,
+                self._config.train,
+                n_active=self._config.lsh.n_active,
+                selector=self._selector,
+                counters=self._counters,
+            )
+        return self._step
+
+    def _label_counts(self) -> NDArray[np.int64]:
+        if self._counts is None:
+            self._counts = self._train.label_counts()
+        return self._counts
+
+    def _inverse_propensity(self) -> NDArray[np.float32]:
+        if self._inverse is None:
+            settings = self._config.eval
+            self._inverse = inv_propensity(
+                self._label_counts(), self._train.n_rows, settings.propensity_a, settings.propensity_b
+            )
+        return self._inverse
+
+    def _evaluate(self, task: Task) -> bytes:
+        assert self._test is not None
+        rows = self._eval_rows(task.evaluation)[task.first : task.last]
+        sums = EvalSums()
+        for first in range(0, len(rows), _EVAL_BLOCK):
+            block = rows[first : first + _EVAL_BLOCK]
+            sums = sums + self._evaluate_block(block)
+            self._link.beat()
+        return msgspec.msgpack.encode(sums)

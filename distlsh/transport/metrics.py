@@ -1,0 +1,90 @@
+"""Metrics: children PUSH, the coordinator PULLs and publishes all again on a PUB socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import zmq
+
+from distlsh.errors import ProtocolError
+from distlsh.protocol.messages import Metric, decode_metric, encode
+
+_HIGH_WATER = 10_000
+
+
+class MetricsHub:
+    """The coordinator's end: gathers metrics, and publishes each as [topic, msgpack].
+
+    The topic is the message's tag: ``worker``, ``rehash``, ``report``, ``evaluation``,
+    ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pull: str, publish: str) -> None:
+        self.pull = context.socket(zmq.PULL)
+        self.pull.setsockopt(zmq.RCVHWM, _HIGH_WATER)
+        self.pull.bind(pull)
+        self._publish = context.socket(zmq.PUB)
+        self._publish.linger = 0
+        self._publish.bind(publish)
+
+    def receive(self) -> list[Metric]:
+        """Return what has arrived, published again."""
+        metrics = []
+        while True:
+            try:
+                data = self.pull.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return metrics
+            metric = decode_metric(data)
+            self.publish(metric)
+            metrics.append(metric)
+
+    def publish(self, metric: Metric) -> None:
+        """Send a metric to the subscribers."""
+        topic = str(metric.__struct_config__.tag).encode()
+        self._publish.send_multipart([topic, encode(metric)])
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self.pull.close(0)
+        self._publish.close()
+
+
+class MetricsClient:
+    """A child's end; never blocks: a metric that cannot be sent is dropped."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], where: str) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.linger = 200
+        self._socket.connect(where)
+
+    def send(self, metric: Metric) -> None:
+        """Send a metric, or drop it."""
+        try:
+            self._socket.send(encode(metric), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def subscribe(where: str, timeout_s: float | None = None, topic: str = "") -> Iterator[Metric]:
+    """Yield the metrics published at ``where`` until none comes for ``timeout_s``.
+
+    For outsiders: another process of the same user that watches a run.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    try:
+        socket.subscribe(topic)
+        socket.connect(where)
+        while socket.poll(None if timeout_s is None else int(timeout_s * 1000)):
+            parts = socket.recv_multipart()
+            if len(parts) != 2:
+                raise ProtocolError(f"{where} does not publish distlsh metrics")
+            yield decode_metric(parts[1])
+    finally:
+        socket.close(0)
+        context.term()
