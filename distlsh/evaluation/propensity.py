@@ -19,4 +19,5 @@ def inv_propensity(label_counts: NDArray[np.integer], n: int, a: float, b: float
     """
     # below e instances the formula's C turns negative, and propensities exceed one
     c = max(np.log(max(n, 1)) - 1.0, 0.0) * (b + 1.0) ** a
-    return (1.0 + c * (np.asarray(label_counts, np.float64) + b) ** -a).astype(np.float32)
+    inverse: NDArray[np.float32] = (1.0 + c * (label_counts + b) ** -a).astype(np.float32)
+    return inverse

@@ -6,10 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import TOP_K
+from distlsh.data.dataset import Dataset
 from distlsh.evaluation.sums import RankingSums
 from distlsh.kernels.metrics import add_ranking_sums
 
 _DISCOUNTS = 1.0 / np.log2(np.arange(2, TOP_K + 2))
+
+
+def labelled_rows(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of ``rows`` i8[m] that have labels: the ones that metrics count."""
+    rows = np.ascontiguousarray(rows, np.int64)
+    return rows[dataset.label_indptr[rows + 1] > dataset.label_indptr[rows]]
 
 
 def ranking_sums(

@@ -101,4 +101,5 @@ def to_evaluation(sums: EvalSums, **fields: Any) -> Evaluation:
     Extreme Classification Repository's code, not the mean of ratios.
     """
     lsh = {} if sums.lsh is None else _lsh_fields(sums, sums.lsh)
-    return Evaluation(n_rows=sums.n_rows, **_metrics(sums.exact, sums.n_rows), **lsh, **fields)
+    fields |= {"n_rows": sums.n_rows, **_metrics(sums.exact, sums.n_rows), **lsh}
+    return Evaluation(**fields)
