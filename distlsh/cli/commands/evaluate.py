@@ -1,0 +1,85 @@
+"""``distlsh evaluate RUN --data FILE``: a trained network's metrics on a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from distlsh.cli.commands import FORMATS, Subparsers, add_verbose
+from distlsh.cli.format import count, duration, metric, share
+from distlsh.cli.meter import Meter
+from distlsh.protocol.reports import Evaluation
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="metrics of a trained network on a file",
+        description="Print P@k, nDCG@k, PSP@k and the recall of the tables, by exact and by LSH inference.",
+    )
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="run directory or checkpoint")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="instances with labels")
+    parser.add_argument("--format", default="auto", choices=FORMATS, help="of the file (default: by content)")
+    parser.add_argument("--exact-only", action="store_true", help="leave out LSH inference")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_verbose(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print."""
+    import msgspec
+
+    from distlsh.data.opening import open_dataset
+    from distlsh.inference import Model
+
+    model = Model.load(args.run_dir)
+    with Meter() as meter:
+        dataset = open_dataset(
+            args.data, format=args.format, normalize=model.normalize, progress=meter.of("reading")
+        )
+    evaluation = model.evaluate(dataset, lsh=not args.exact_only)
+    if args.json:
+        print(msgspec.json.encode(evaluation).decode())
+    else:
+        _print_table(evaluation)
+    return 0
+
+
+def _print_table(evaluation: Evaluation) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "exact", "LSH"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, exact, lsh in rows_of(evaluation):
+        table.add_row(name, exact, lsh)
+    Console().print(table)
+
+
+def rows_of(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return (name, by exact inference, by LSH inference) for each figure."""
+    e = evaluation
+    lsh = e.lsh_p_at_1 is not None
+    rows = [
+        (title, metric(getattr(e, name)), metric(getattr(e, f"lsh_{name}", None)) if lsh else "")
+        for title, name in _METRICS
+    ]
+    if e.table_recall_at_1 is not None:
+        rows += [
+            ("recall of the exact top 1", "", metric(e.table_recall_at_1)),
+            ("recall of the exact top 10", "", metric(e.table_recall_at_10)),
+            ("outputs computed a row", "all", count(e.retrieved_mean)),
+            ("multiply-adds of exact", "100%", share(e.lsh_mac_fraction)),
+        ]
+    return [*rows, ("rows", count(e.n_rows), ""), ("time", duration(e.eval_s), "")]
+
+
+_METRICS = (
+    *((f"P@{k}", f"p_at_{k}") for k in (1, 3, 5)),
+    *((f"nDCG@{k}", f"ndcg_at_{k}") for k in (1, 3, 5)),
+    *((f"PSP@{k}", f"psp_at_{k}") for k in (1, 3, 5)),
+)

@@ -1,0 +1,52 @@
+"""``distlsh predict RUN --data FILE --k 5 --out FILE``: the best labels of each row."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from distlsh.cli.commands import FORMATS, Subparsers, add_verbose
+from distlsh.cli.meter import Meter
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="best labels of each row of a file",
+        description="Write a line `label:logit label:logit ...` a row: the K best labels, best first.",
+    )
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="run directory or checkpoint")
+    parser.add_argument(
+        "--data", required=True, type=Path, metavar="FILE", help="instances; labels are ignored"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="what to write; gzipped if it ends in .gz"
+    )
+    parser.add_argument("--k", type=int, default=5, metavar="K", help="labels a row (default: 5)")
+    parser.add_argument(
+        "--method",
+        default="exact",
+        choices=["exact", "lsh"],
+        help="exact: all outputs are computed; lsh: those that the tables retrieve (default: exact)",
+    )
+    parser.add_argument("--format", default="auto", choices=FORMATS, help="of the data (default: by content)")
+    add_verbose(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and write."""
+    from distlsh.data.opening import open_dataset
+    from distlsh.inference import Model, predict_to_file
+
+    model = Model.load(args.run_dir)
+    with Meter() as meter:
+        dataset = open_dataset(
+            args.data, format=args.format, normalize=model.normalize, progress=meter.of("reading")
+        )
+        n_rows = predict_to_file(
+            model, dataset, args.k, args.out, args.method, progress=meter.of("predicting")
+        )
+    print(f"{n_rows:,} rows -> {args.out}")
+    return 0

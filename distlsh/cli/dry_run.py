@@ -1,0 +1,80 @@
+"""``--dry-run``: the resolved configuration, and the memory it would take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distlsh.cli.memory import memory_table
+from distlsh.config.load import dump_yaml
+from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
+
+if TYPE_CHECKING:
+    from distlsh.config.schema import Config, SynthConfig
+    from distlsh.runtime.layout import Sizes
+
+
+def dry_run(config: Config) -> None:
+    """Print both; ResourceError where the machine cannot hold the run.
+
+    Data files are parsed if they were not before: their sizes decide.  Generated data is not
+    generated.
+    """
+    from rich.console import Console
+
+    sizes, data_bytes = measure(config)
+    plan = memory_plan(config, sizes, data_bytes)
+    print(dump_yaml(config))
+    Console(soft_wrap=True).print(memory_table(plan))
+    plan.check()
+
+
+def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
+    """Return what a run with data of these sizes will hold in memory."""
+    from distlsh.runtime.layout import plan_arrays, uses_tables
+
+    return MemoryPlan.build(
+        plan_arrays(config, sizes),
+        n_workers=config.run.workers,
+        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
+        data_bytes=data_bytes,
+        tables=uses_tables(config, sizes.n_labels),
+    )
+
+
+def measure(config: Config) -> tuple[Sizes, int]:
+    """Return the sizes of a configuration's data, and the bytes of its parsed stores."""
+    from distlsh.runtime.layout import Sizes
+
+    if config.data.synth is not None:
+        synth = config.data.synth
+        sizes = Sizes(
+            n_features=synth.n_features,
+            n_labels=synth.n_labels,
+            n_train=synth.n_train,
+            n_test=synth.n_test,
+            max_labels=min(synth.n_labels, int(4 * synth.n_labels_mean) + 8),
+        )
+        return sizes, _generated_bytes(synth)
+    return _measure_files(config)
+
+
+def _generated_bytes(synth: SynthConfig) -> int:
+    row = 16 + 8 * synth.n_nonzeros + 4 * synth.n_labels_mean
+    return int((synth.n_train + synth.n_test) * row)
+
+
+def _measure_files(config: Config) -> tuple[Sizes, int]:
+    import numpy as np
+
+    from distlsh.data.opening import open_pair
+    from distlsh.runtime.layout import Sizes
+
+    train, test = open_pair(config.data)
+    sizes = Sizes(
+        n_features=train.n_features,
+        n_labels=train.n_labels,
+        n_train=train.n_rows,
+        n_test=0 if test is None else test.n_rows,
+        max_labels=int(np.diff(train.label_indptr).max(initial=0)),
+    )
+    return sizes, train.n_bytes + (0 if test is None else test.n_bytes)

@@ -1,0 +1,152 @@
+"""``distlsh-launch``: train a network from a configuration.
+
+Only the standard library is imported at the top, so that --help and wrong usage answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distlsh._version import __version__
+from distlsh.cli.errors import FAILED, guarded
+from distlsh.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from distlsh.config.schema import Config
+    from distlsh.protocol.reports import Summary
+
+PROGRAM = "distlsh-launch"
+
+_RESUMABLE = ("run.", "eval.", "checkpoint.")
+"""Groups that may change when a run is resumed; the others would make it another run."""
+
+_EPILOG = """\
+examples:
+  distlsh-launch --workers 2                                     the quickstart: generated data
+  distlsh-launch --config enwiki-para --workers 8                a shipped configuration, by name
+  distlsh-launch --config my.yaml --set train.lr=0.01 --dry-run  what would run, and its memory
+  distlsh-launch --resume runs/20260101-120000-enwiki-para       go on with an interrupted run
+
+Precedence: --workers and --set over the file over the defaults.
+Exit codes: 0 completed, 2 wrong usage or input, 130 interrupted and saved, 1 anything else.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Train a network with a very wide output from a configuration.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument(
+        "--config", metavar="FILE", help="YAML file, or name of a shipped configuration (default: quickstart)"
+    )
+    what.add_argument("--workers", type=int, metavar="N", help="worker processes (run.workers)")
+    what.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="set one key, such as train.lr=0.01; may be given often",
+    )  # fmt: skip
+    what.add_argument(
+        "--deterministic", action="store_true", help="repeat bit for bit: one worker, rehash at fixed counts"
+    )
+    what.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run of this directory")
+    what.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where to write the run (default: runs/<time>-<name>)"
+    )
+    what.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and the memory it needs"
+    )
+    shows = parser.add_argument_group("what to see")
+    shows.add_argument("--quiet", action="store_true", help="print only warnings and errors")
+    shows.add_argument("--plot", action="store_true", help="write plots/ at the end (needs matplotlib)")
+    shows.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    shows.add_argument("--version", action="version", version=f"distlsh {__version__}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = build_parser().parse_args(argv)
+    return guarded(lambda: _launch(args), program=PROGRAM, verbose=args.verbose)
+
+
+def _launch(args: argparse.Namespace) -> int:
+    config = _config(args)
+    if args.dry_run:
+        from distlsh.cli.dry_run import dry_run
+
+        dry_run(config)
+        return 0
+    return _run(args, config)
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from distlsh.config.load import load_config, load_resolved
+
+    if args.resume is None:
+        return load_config(args.config, args.overrides, args.workers, deterministic=args.deterministic)
+    _check_resume(args)
+    return load_resolved(args.resume / "config.yaml", args.overrides, args.workers)
+
+
+def _check_resume(args: argparse.Namespace) -> None:
+    for option in ("config", "run_dir", "deterministic"):
+        if getattr(args, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(
+                f"--resume and {name} exclude each other: a resumed run keeps its configuration and directory"
+            )
+    for override in args.overrides:
+        if not override.startswith(_RESUMABLE):
+            raise UsageError(
+                f"--set {override}: a resumed run goes on with the settings it began with; "
+                f"only {', '.join(group + '*' for group in _RESUMABLE)} may change"
+            )
+    if not (args.resume / "config.yaml").is_file():
+        raise CheckpointError(f"--resume {args.resume}: not a run directory: it has no config.yaml")
+
+
+def _run(args: argparse.Namespace, config: Config) -> int:
+    from distlsh.cli.display import make_display
+    from distlsh.runtime.launch import run
+
+    display = make_display(quiet=args.quiet)
+    if args.plot:
+        _warn_without_matplotlib(display)
+    try:
+        summary = run(config, observer=display, resume=args.resume, run_dir=args.run_dir)
+    finally:
+        display.close()
+    if args.plot:
+        _plot(summary, quiet=args.quiet)
+    return 0 if summary.status == "completed" else 130 if summary.status == "interrupted" else FAILED
+
+
+def _warn_without_matplotlib(display: object) -> None:
+    from distlsh.cli.display import Display
+    from distlsh.cli.plots import MISSING, can_plot
+    from distlsh.protocol.reports import Notice
+
+    if isinstance(display, Display) and not can_plot():
+        display.notice(Notice(level="warning", text=f"--plot: {MISSING}; the run goes on without"))
+
+
+def _plot(summary: Summary, *, quiet: bool) -> None:
+    from distlsh.cli.plots import MISSING, can_plot, write_plots
+
+    if not can_plot():
+        print(f"no plots: {MISSING}, then: distlsh plot {summary.run_dir}")
+        return
+    written = write_plots(Path(summary.run_dir))
+    if not quiet:
+        print(f"plots    {', '.join(path.name for path in written)} in {Path(summary.run_dir) / 'plots'}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
