@@ -47,6 +47,10 @@ class Evaluate:
     kind: str  # "initial", "subset" or "final"
     name: str = "evaluate"
 
+    @property
+    def task_kind(self) -> str:
+        return "evaluate_final" if self.kind == "final" else "evaluate_subset"
+
 
 @dataclass
 class Save:

@@ -103,6 +103,7 @@ def assemble(
     sizes = data.sizes
     run_id = new_run_id()
     arena = Arena.create(run_id, plan_arrays(config, sizes))
+    stack.callback(arena.close)
     stack.callback(arena.unlink)
     arena["runtime.slots"][:, 0] = -1
     sockets = make_socket_dir(run_id)

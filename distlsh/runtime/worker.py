@@ -34,6 +34,7 @@ from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
 _BLOCK = 1024
+_EVAL_BLOCK = 256
 
 
 def main(packed: bytes) -> None:
@@ -93,13 +94,17 @@ class Worker:
                 warm_start_finish(self._network, self._label_counts(), seed, task.first, task.last)
             case "train":
                 self._train_chunk(task)
-            case "evaluate":
-                return self._evaluate(task)
+            case "evaluate_subset":
+                return self._evaluate(task, self._config.eval.n_rows)
+            case "evaluate_final":
+                return self._evaluate(task, self._config.eval.final_rows)
+            case other:
+                raise ProtocolError(f"a task of unknown kind {other!r}")
         return b""
 
-    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        for first in range(0, len(rows), _BLOCK):
-            yield rows[first : first + _BLOCK]
+    def _blocks(self, rows: NDArray[np.int64], size: int = _BLOCK) -> Iterator[NDArray[np.int64]]:
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
             self._link.beat()
 
     def _train_chunk(self, task: Task) -> None:
@@ -147,12 +152,21 @@ class Worker:
             )
         return self._inverse
 
-    def _evaluate(self, task: Task) -> bytes:
+    def _evaluate(self, task: Task, n_rows: int) -> bytes:
         assert self._test is not None
-        rows = self._eval_rows(task.evaluation)[task.first : task.last]
+        rows = evaluation_rows(self._test.n_rows, n_rows, self._config.train.seed)[task.first : task.last]
         sums = EvalSums()
-        for first in range(0, len(rows), _EVAL_BLOCK):
-            block = rows[first : first + _EVAL_BLOCK]
-            sums = sums + self._evaluate_block(block)
-            self._link.beat()
+        for block in self._blocks(rows, _EVAL_BLOCK):
+            sums += self._evaluate_block(self._test, block)
         return msgspec.msgpack.encode(sums)
+
+    def _evaluate_block(self, test: Dataset, rows: NDArray[np.int64]) -> EvalSums:
+        inverse = self._inverse_propensity()
+        if self._reader is None or not self._config.eval.lsh:
+            return evaluate_rows(self._network, None, None, test, rows, inverse)
+        with self._reader.tables() as tables:
+            return evaluate_rows(self._network, self._reader.hasher, tables, test, rows, inverse)
+
+
+def _open(setup: ChildSetup, path: str) -> Dataset:
+    return open_store(Path(path)).with_sizes(setup.n_features, setup.n_labels)

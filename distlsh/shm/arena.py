@@ -93,6 +93,12 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         """Return the arrays that a checkpoint holds."""
         return {spec.name: self._arrays[spec.name] for spec in self.specs if spec.persistent}
 
+    def close(self) -> None:
+        """Unmap the segment here, unless someone still holds one of its arrays."""
+        self._arrays.clear()
+        with contextlib.suppress(BufferError):
+            self._buffer.close()
+
     def unlink(self) -> None:
         """Remove the segment's name; its memory goes when the last process unmaps it."""
         self.path.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""After every test: no process, no descriptor, no shared-memory segment more than before."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data sets; tests that need it are skipped without it."""
+    if not (SHARED_DATA / "enwiki-para.train.txt.gz").exists():
+        pytest.skip("real data sets are not beside the project (../shared/data)")
+    return SHARED_DATA
+
+
+def _leftovers() -> dict[str, set[str]]:
+    from distlsh.shm.names import SEGMENT_DIR, socket_root
+
+    me = psutil.Process()
+    return {
+        "segments": {str(p) for p in SEGMENT_DIR.glob("distlsh-*")},
+        "socket folders": {str(p) for p in socket_root().glob("distlsh-*")},
+        "processes": {f"{p.pid}" for p in me.children(recursive=True)},
+        "descriptors": {f"{fd} -> {_target(fd)}" for fd in os.listdir("/proc/self/fd")},
+    }
+
+
+def _target(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return "gone"
+
+
+def _more(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, set[str]]:
+    found = {kind: after[kind] - before[kind] for kind in ("segments", "socket folders", "processes")}
+    grown = len(after["descriptors"]) - len(before["descriptors"])
+    if grown > 0:
+        found["descriptors"] = {d for d in after["descriptors"] - before["descriptors"] if "gone" not in d}
+    return {kind: names for kind, names in found.items() if names}
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(request: pytest.FixtureRequest):
+    """Fail a test that leaves segments, socket folders, processes or descriptors."""
+    before = _leftovers()
+    yield
+    deadline = time.monotonic() + 3.0
+    while found := _more(before, _leftovers()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{request.node.nodeid} leaves behind {found}")
+        gc.collect()
+        time.sleep(0.05)

@@ -1,0 +1,114 @@
+"""The arena of named arrays, and the sweep of what dead runs left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from distlsh.errors import ResourceError, UsageError
+from distlsh.shm.arena import Arena
+from distlsh.shm.names import SEGMENT_DIR, make_socket_dir, new_run_id, owner_alive, remove, sweep
+from distlsh.shm.spec import ArraySpec
+
+SPECS = [
+    ArraySpec("a", (3, 5), "f4", persistent=True),
+    ArraySpec("b", (7,), "i8"),
+    ArraySpec("c", (1,), "u1", persistent=True),
+]
+
+
+@pytest.fixture
+def arena():
+    made = Arena.create(new_run_id(), SPECS)
+    yield made
+    made.unlink()
+    made.close()
+
+
+def test_arrays_are_zeroed_aligned_and_of_their_shape(arena):
+    """Each array starts a cache line and is zero at first."""
+    for spec in SPECS:
+        array = arena[spec.name]
+        assert array.shape == spec.shape and array.dtype == np.dtype(spec.dtype)
+        assert array.ctypes.data % 64 == 0
+        assert not array.any()
+
+
+def test_another_process_sees_and_changes_the_same_memory(arena):
+    """A child that attaches by name writes what the creator reads; its exit unlinks nothing."""
+    code = (
+        "import sys; from distlsh.shm.arena import Arena; from distlsh.shm.spec import ArraySpec;"
+        "a = Arena.attach(sys.argv[1], [ArraySpec('a', (3, 5), 'f4'), ArraySpec('b', (7,), 'i8'),"
+        " ArraySpec('c', (1,), 'u1')]); a['b'][2] = 41"
+    )
+    subprocess.run([sys.executable, "-c", code, arena.name], check=True)
+    assert arena["b"][2] == 41
+    assert arena.path.exists()
+
+
+def test_segments_are_open_to_their_owner_alone(arena):
+    """The segment has mode 0600 and a name with the run id."""
+    assert os.stat(arena.path).st_mode & 0o777 == 0o600
+    assert owner_alive(arena.name) is True
+
+
+def test_unlink_removes_the_name(arena):
+    """After unlink the segment is gone from /dev/shm, and unlinking again is no error."""
+    arena.unlink()
+    arena.unlink()
+    arena["a"][0, 0] = 1.0  # still mapped
+    assert not arena.path.exists()
+
+
+def test_only_persistent_arrays_are_saved(arena):
+    """persistent() returns the arrays of checkpoints."""
+    assert list(arena.persistent()) == ["a", "c"]
+
+
+def test_a_name_twice_is_refused():
+    """Two arrays of one name raise UsageError that names them."""
+    with pytest.raises(UsageError, match="twice: a"):
+        Arena.create(new_run_id(), [SPECS[0], SPECS[0]])
+
+
+def test_too_large_an_arena_is_refused_and_leaves_nothing():
+    """Where /dev/shm has no room, ResourceError says which settings to lower."""
+    name = new_run_id()
+    with pytest.raises(ResourceError, match=r"lower model\.hidden"):
+        Arena.create(name, [ArraySpec("x", (1 << 50,), "u1")])
+    assert not (SEGMENT_DIR / name).exists()
+
+
+def test_attaching_with_other_specs_is_refused(arena):
+    """A segment of another size than the specs need is not mapped."""
+    with pytest.raises(UsageError, match="size"):
+        Arena.attach(arena.name, [ArraySpec("a", (1 << 20,), "f4")])
+
+
+def test_sweep_removes_what_dead_runs_left_and_nothing_else(arena, tmp_path, monkeypatch):
+    """Leftovers of an ended process go; those of a live one and foreign names stay."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    code = (
+        "from distlsh.shm.arena import Arena; from distlsh.shm.names import *;"
+        "from distlsh.shm.spec import ArraySpec; import os; n = new_run_id();"
+        "Arena.create(n, [ArraySpec('a', (3,), 'f4')]); make_socket_dir(n); print(n, flush=True); os._exit(9)"
+    )
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    foreign = tmp_path / "distlsh-notes"
+    foreign.touch()
+    mine = make_socket_dir(arena.name)
+    assert (SEGMENT_DIR / dead).exists() and (tmp_path / dead).is_dir()
+    assert str(SEGMENT_DIR / dead) in sweep()
+    assert not (SEGMENT_DIR / dead).exists() and not (tmp_path / dead).exists()
+    assert arena.path.exists() and mine.is_dir() and foreign.exists()
+    remove(mine)
+
+
+def test_socket_folders_are_open_to_their_owner_alone(tmp_path, monkeypatch):
+    """The socket folder has mode 0700."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert make_socket_dir(new_run_id()).stat().st_mode & 0o777 == 0o700
