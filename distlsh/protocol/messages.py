@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report
+
+
+T = TypeVar("T")
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,9 +108,9 @@ class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
 Metric = WorkerMetrics | Rehash | Report | Evaluation | Notice
 
 _encoder = msgspec.msgpack.Encoder()
-_to_child = msgspec.msgpack.Decoder(ToChild)
-_from_child = msgspec.msgpack.Decoder(FromChild)
-_metric = msgspec.msgpack.Decoder(Metric)
+_to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
+_from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
+_metric: msgspec.msgpack.Decoder[Metric] = msgspec.msgpack.Decoder(Metric)
 
 
 def encode(message: Any) -> bytes:
@@ -130,7 +133,7 @@ def decode_metric(data: bytes) -> Metric:
     return _decode(_metric, data)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
     except msgspec.DecodeError as error:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import zmq
 
 from distlsh.config.schema import Config
 from distlsh.data.dataset import Dataset
@@ -28,6 +27,7 @@ from distlsh.runtime.setup import ChildSetup, pack_specs
 from distlsh.runtime.staff import Job, Staff
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import make_socket_dir, new_run_id, remove
+from distlsh.transport.context import Waiter, new_context
 from distlsh.transport.control import ControlServer, address
 from distlsh.transport.metrics import MetricsHub
 
@@ -66,7 +66,7 @@ class Parts:
     arena: Arena
     hub: MetricsHub
     staff: Staff
-    poller: zmq.Poller
+    waiter: Waiter
     plan: Plan
     saver: Saver
     publish: str
@@ -108,7 +108,7 @@ def assemble(
     arena["runtime.slots"][:, 0] = -1
     sockets = make_socket_dir(run_id)
     stack.callback(remove, sockets)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context = new_context()
     stack.callback(context.term)
     control = ControlServer(context, address(sockets, "control"))
     stack.callback(control.close)
@@ -116,12 +116,12 @@ def assemble(
     hub = MetricsHub(context, address(sockets, "metrics"), publish)
     stack.callback(hub.close)
     plan = make_plan(config, sizes)
-    staff = Staff(server, control, _supervisor(config, plan), _jobs(config, data, plan, arena, sockets, run_dir))
+    staff = Staff(
+        server, control, _supervisor(config, plan), _jobs(config, data, plan, arena, sockets, run_dir)
+    )
     stack.callback(staff.stop, True)
-    poller = zmq.Poller()
-    for source in (control.socket, hub.pull, wake):
-        poller.register(source, zmq.POLLIN)
-    return Parts(arena, hub, staff, poller, plan, _saver(config, arena, run_dir, sizes), publish)
+    waiter = Waiter(control.socket, hub.pull, wake)
+    return Parts(arena, hub, staff, waiter, plan, _saver(config, arena, run_dir, sizes), publish)
 
 
 def _saver(config: Config, arena: Arena, run_dir: RunDir, sizes: Sizes) -> Saver:
@@ -175,7 +175,9 @@ def _jobs(
             )
         )
 
-    jobs: dict[str, Job] = {worker_role(i): (worker_main, setup(worker_role(i), i)) for i in range(config.run.workers)}
+    jobs: dict[str, Job] = {
+        worker_role(i): (worker_main, setup(worker_role(i), i)) for i in range(config.run.workers)
+    }
     if plan.tables:
         jobs[REHASHER] = (rehasher_main, setup(REHASHER, 0))
     return jobs

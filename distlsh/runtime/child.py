@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import zmq
 
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import SEGMENT_DIR, remove
+from distlsh.transport.context import new_context
 from distlsh.transport.control import ControlClient
 from distlsh.transport.metrics import MetricsClient
 
@@ -32,7 +32,7 @@ class Link:
         self._pid = os.getpid()
         self._interval = setup.config.run.heartbeat_s
         self._last = 0.0
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = new_context()
         self._control = ControlClient(self._context, setup.control, setup.role)
         self._metrics = MetricsClient(self._context, setup.metrics)
 

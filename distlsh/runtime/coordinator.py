@@ -28,7 +28,7 @@ from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopSignals
 
-_POLL_MS = 100
+_POLL_S = 0.1
 _UNTIMED = {"evaluate": "eval", "finish": None}
 
 
@@ -57,7 +57,7 @@ class Coordinator:
         self._machine = machine
         self._staff = parts.staff
         self._hub = parts.hub
-        self._poller = parts.poller
+        self._waiter = parts.waiter
         self._arena = parts.arena
         self._saver = parts.saver
         self._run_dir = run_dir
@@ -80,7 +80,7 @@ class Coordinator:
         self._clock.switch("compile")
         self._staff.start()
         while self._machine.finished is None:
-            self._poller.poll(_POLL_MS)
+            self._waiter.wait(_POLL_S)
             self._hear()
             self._watch()
         self._clock.switch(None)

@@ -8,8 +8,7 @@ from distlsh.config.schema import Config
 from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import table_specs
-from distlsh.model.parameters import parameter_specs
-from distlsh.model.spec import NetworkSpec
+from distlsh.model.spec import NetworkSpec, parameter_specs
 from distlsh.shm.spec import ArraySpec
 
 COUNTERS = 16

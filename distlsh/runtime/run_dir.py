@@ -32,7 +32,9 @@ class RunDir:
             path = _free(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
         run_dir = cls(path.absolute())
         if run_dir.config.exists():
-            raise UsageError(f"{path} holds a run already; continue it with --resume {path}, or name another folder")
+            raise UsageError(
+                f"{path} holds a run already; continue it with --resume {path}, or name another folder"
+            )
         run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
         run_dir.logs.mkdir(exist_ok=True)
         return run_dir

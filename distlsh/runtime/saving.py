@@ -20,7 +20,9 @@ from distlsh.shm.arena import Arena
 class Saver:
     """Writes the arena's persistent arrays with the run's position."""
 
-    def __init__(self, arena: Arena, run_dir: RunDir, config: Config, model: dict[str, Any], lsh: Any) -> None:
+    def __init__(
+        self, arena: Arena, run_dir: RunDir, config: Config, model: dict[str, Any], lsh: Any
+    ) -> None:
         self._arena = arena
         self._run_dir = run_dir
         self._config = config
@@ -77,7 +79,9 @@ def _check_same_model(path: Path, state: dict[str, Any], model: dict[str, Any], 
         saved = state[group]
         if saved == msgspec.to_builtins(now):
             continue
-        different = sorted(k for k in {**(saved or {}), **(now or {})} if (saved or {}).get(k) != (now or {}).get(k))
+        different = sorted(
+            k for k in {**(saved or {}), **(now or {})} if (saved or {}).get(k) != (now or {}).get(k)
+        )
         raise CheckpointError(
             f"{path} was saved with other settings: {group} differs in {', '.join(different)}; "
             "resume with the settings that the run was started with"

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store
+from distlsh.errors import ProtocolError
 from distlsh.evaluation.evaluate import evaluate_rows
 from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.sums import EvalSums
-from distlsh.lsh.hasher import Hasher
+from distlsh.lsh.reader import TableReader
 from distlsh.model.counters import Counter
 from distlsh.model.initialise import initialise, warm_start_add, warm_start_finish
 from distlsh.model.network import Network
@@ -29,7 +30,6 @@ from distlsh.protocol.messages import Assign, Stop, Task, WorkerMetrics
 from distlsh.runtime.child import Link, log, run_child
 from distlsh.runtime.eval_rows import evaluation_rows
 from distlsh.runtime.layout import hash_spec, uses_tables
-from distlsh.runtime.reading import TableReader
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
@@ -72,13 +72,10 @@ class Worker:
         self._test = _open(setup, setup.test_store) if setup.test_store else None
         self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
         self._counters = arena["runtime.counters"][setup.index]
-        self._selector = self._make_selector() if uses_tables(config, setup.n_labels) else None
+        self._reader = _reader(setup, arena)
         self._step: TrainStep | None = None
         self._counts: NDArray[np.int64] | None = None
         self._inverse: NDArray[np.float32] | None = None
-
-    def _make_selector(self) -> LshSelector:
-        raise AssertionError
 
     def do(self, task: Task) -> bytes:
         """Do ``task`` and return its packed result, if it has one."""
@@ -134,10 +131,22 @@ class Worker:
                 self._train,
                 self._config.train,
                 n_active=self._config.lsh.n_active,
-                selector=self._selector,
+                selector=self._selector(),
                 counters=self._counters,
             )
         return self._step
+
+    def _selector(self) -> LshSelector | None:
+        if self._reader is None:
+            return None
+        return LshSelector(
+            self._reader,
+            self._train,
+            n_labels=self._setup.n_labels,
+            n_active=self._config.lsh.n_active,
+            n_random=self._config.lsh.n_random,
+            batch=self._config.train.batch_size,
+        )
 
     def _label_counts(self) -> NDArray[np.int64]:
         if self._counts is None:
@@ -166,6 +175,12 @@ class Worker:
             return evaluate_rows(self._network, None, None, test, rows, inverse)
         with self._reader.tables() as tables:
             return evaluate_rows(self._network, self._reader.hasher, tables, test, rows, inverse)
+
+
+def _reader(setup: ChildSetup, arena: Arena) -> TableReader | None:
+    if not uses_tables(setup.config, setup.n_labels):
+        return None
+    return TableReader(arena, arena["runtime.slots"], setup.index, hash_spec(setup.config))
 
 
 def _open(setup: ChildSetup, path: str) -> Dataset:

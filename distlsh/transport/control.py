@@ -8,6 +8,7 @@ import zmq
 
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import FromChild, ToChild, decode_from_child, decode_to_child, encode
+from distlsh.transport.context import Context
 
 _LINGER_MS = 1000
 _MAX_MESSAGE_BYTES = 1 << 20
@@ -18,14 +19,16 @@ def address(socket_dir: Path, name: str) -> str:
     """Return the ipc address of socket ``name`` in the run's socket folder."""
     path = str(socket_dir / name)
     if len(path) > _IPC_PATH_MAX:
-        raise ProtocolError(f"the socket path {path} is too long for the system; set XDG_RUNTIME_DIR to a short path")
+        raise ProtocolError(
+            f"the socket path {path} is too long for the system; set XDG_RUNTIME_DIR to a short path"
+        )
     return f"ipc://{path}"
 
 
 class ControlServer:
     """The coordinator's end: messages of children, by role."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], where: str) -> None:
+    def __init__(self, context: Context, where: str) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = _LINGER_MS
         self.socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
@@ -35,7 +38,7 @@ class ControlServer:
 
     def receive(self) -> list[FromChild]:
         """Return all messages that have arrived."""
-        messages = []
+        messages: list[FromChild] = []
         while True:
             try:
                 _, data = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -55,7 +58,7 @@ class ControlServer:
 class ControlClient:
     """A child's end."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], where: str, role: str) -> None:
+    def __init__(self, context: Context, where: str, role: str) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = _LINGER_MS
         self.socket.setsockopt(zmq.IDENTITY, role.encode())

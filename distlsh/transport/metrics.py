@@ -8,6 +8,7 @@ import zmq
 
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Metric, decode_metric, encode
+from distlsh.transport.context import Context, new_context
 
 _HIGH_WATER = 10_000
 
@@ -19,7 +20,7 @@ class MetricsHub:
     ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pull: str, publish: str) -> None:
+    def __init__(self, context: Context, pull: str, publish: str) -> None:
         self.pull = context.socket(zmq.PULL)
         self.pull.setsockopt(zmq.RCVHWM, _HIGH_WATER)
         self.pull.bind(pull)
@@ -29,7 +30,7 @@ class MetricsHub:
 
     def receive(self) -> list[Metric]:
         """Return what has arrived, published again."""
-        metrics = []
+        metrics: list[Metric] = []
         while True:
             try:
                 data = self.pull.recv(zmq.NOBLOCK)
@@ -53,7 +54,7 @@ class MetricsHub:
 class MetricsClient:
     """A child's end; never blocks: a metric that cannot be sent is dropped."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], where: str) -> None:
+    def __init__(self, context: Context, where: str) -> None:
         self._socket = context.socket(zmq.PUSH)
         self._socket.linger = 200
         self._socket.connect(where)
@@ -75,7 +76,7 @@ def subscribe(where: str, timeout_s: float | None = None, topic: str = "") -> It
 
     For outsiders: another process of the same user that watches a run.
     """
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context = new_context()
     socket = context.socket(zmq.SUB)
     try:
         socket.subscribe(topic)

@@ -1,0 +1,42 @@
+"""Active sets from the hash tables: the link between the output layer and LSH."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distlsh.lsh.reader import TableReader
+from distlsh.lsh.sampler import ActiveSampler
+from distlsh.model.network import Instances
+from distlsh.model.spec import Floats, Ids, Offsets, Seeds
+
+
+class LshSelector:
+    """Chooses each sample's active outputs: labels, retrieved neurons, random fill.
+
+    A batch reads one generation of the tables, from its first query to its last.
+    """
+
+    def __init__(
+        self, reader: TableReader, dataset: Instances, *, n_labels: int, n_active: int, n_random: int, batch: int
+    ) -> None:
+        spec = reader.spec
+        self._reader = reader
+        self._dataset = dataset
+        self._sampler = ActiveSampler(
+            n_labels,
+            n_active,
+            n_random,
+            n_tables=spec.n_tables,
+            n_probes=spec.n_probes,
+            bucket_size=reader.bucket_size,
+            batch=batch,
+        )
+        self._codes = np.empty((batch, spec.n_tables, 1 + spec.n_probes), np.int32)
+
+    def select_batch(self, hidden: Floats, rows: Offsets, seeds: Seeds, active: Ids, bounds: Ids) -> None:
+        """Write each sample's active neurons; see `model.step.Selector`."""
+        codes = self._codes[: len(rows)]
+        self._reader.hasher.probes(hidden, codes)
+        data = self._dataset
+        with self._reader.tables() as tables:
+            self._sampler.select(tables, codes, data.label_indptr, data.labels, rows, seeds, active, bounds)
