@@ -22,7 +22,8 @@ class FeatureRows:
         """
         from scipy.sparse import csr_array, issparse
 
-        self._X: Any = csr_array(X) if issparse(X) else np.asarray(X)
+        is_sparse = issparse(X)
+        self._X: Any = csr_array(X) if is_sparse else np.asarray(X)
         self._unit = unit
         if self._X.ndim != 2:
             raise ShapeError(

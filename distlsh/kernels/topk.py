@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_2, I4_2R, I8_1R, f4, i4, i8, void
+from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I4_2, I4_2R, f4, i4, i8, void
 
 LANES = 64
 """Scores compared with the running k-th best at once; four AVX-512 vectors."""
@@ -75,7 +75,7 @@ def merge_topk(block, bias, first, ids, scores):  # type: ignore[no-untyped-def]
                 bound = best[last]
 
 
-@kernel(void(F4_2R, F4_2R, F4_1R, f4, I4_2R, I8_1R, I4_2, F4_2))
+@kernel(void(F4_2R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
 def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores):  # type: ignore[no-untyped-def]
     """Score each row's candidates and keep the k best.
 
@@ -84,7 +84,7 @@ def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores
     bias        f4[n], or f4[0] for none
     scale       of the dot products
     candidates  i4[m, c], distinct labels in [0, n) at places [0, counts[i])
-    counts      i8[m]
+    counts      i4[m]
     ids         i4[m, k], written: best first, equal scores by lower label, -1 beyond the candidates
     scores      f4[m, k], written: -inf beyond the candidates
 
@@ -112,13 +112,13 @@ def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores
                 _insert(best, best_ids, score, label)
 
 
-@kernel(void(I4_2R, I4_2R, I8_1R, I4_2))
+@kernel(void(I4_2R, I4_2R, I4_1R, I4_2))
 def mark_found(ids, candidates, counts, found):  # type: ignore[no-untyped-def]
     """Mark which of a row's ``ids`` are among its candidates.
 
     ids         i4[m, k], -1 in unused places
     candidates  i4[m, c], at places [0, counts[i])
-    counts      i8[m]
+    counts      i4[m]
     found       i4[m, k], written: 1 found, 0 not found, -1 unused place
 
     Concurrency: rows are independent.  Allocates: nothing.  Cost: O(k * sum(counts)).

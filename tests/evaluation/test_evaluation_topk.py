@@ -101,7 +101,7 @@ def test_candidate_topk_equals_a_sort_of_the_candidates(
     """Only candidates are ranked, in any order given; ties go to the lower label."""
     rng = np.random.default_rng(seed)
     hidden, weights, offsets = whole_numbers(rng, m, 3), whole_numbers(rng, n, 3), whole_numbers(rng, n)
-    counts = rng.integers(0, n + 1, m)
+    counts = rng.integers(0, n + 1, m).astype(np.int32)
     candidates = np.stack([rng.permutation(n) for _ in range(m)]).astype(np.int32)
     logits = (2.0 * hidden @ weights.T + (offsets if bias else 0)).astype(np.float32)
     ids, scores = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
@@ -119,5 +119,5 @@ def test_mark_found_by_hand() -> None:
     ids = np.array([[7, 3, 9, -1]], np.int32)
     candidates = np.array([[3, 7, 9]], np.int32)
     found = np.empty_like(ids)
-    mark_found(ids, candidates, np.array([2]), found)
+    mark_found(ids, candidates, np.array([2], np.int32), found)
     assert found.tolist() == [[1, 1, 0, -1]]

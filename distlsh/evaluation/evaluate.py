@@ -1,0 +1,101 @@
+"""Exact and LSH inference side by side over rows of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.constants import RECALL_K, TOP_K
+from distlsh.data.dataset import Dataset
+from distlsh.evaluation.ranking import labelled_rows, ranking_sums
+from distlsh.evaluation.sums import EvalSums, LshSums, RankingSums
+from distlsh.evaluation.tables import LSH_BLOCK, rank_candidates, retrieve_labels
+from distlsh.evaluation.topk import ROW_BLOCK, exact_topk
+from distlsh.kernels.topk import mark_found
+from distlsh.lsh.hasher import Hasher
+from distlsh.lsh.tables import Tables
+from distlsh.model.network import Network
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int32]
+Rows = NDArray[np.int64]
+
+
+def evaluate_rows(
+    network: Network,
+    hasher: Hasher | None,
+    tables: Tables | None,
+    dataset: Dataset,
+    rows: Rows,
+    inv_propensity: Floats,
+) -> EvalSums:
+    """Return the sums over ``rows``, of both kinds of inference from one hidden vector a row.
+
+    hasher, tables  None: exact inference only
+    rows            i8[m], any order; those without labels are passed over
+    inv_propensity  f4[n_labels] of the network
+
+    ShapeError if the data has features or labels that the network lacks.  Runs in blocks
+    of 1,024 rows: allocates some tens of MiB, whatever m is.
+    """
+    network.check_fits(dataset)
+    evaluator = _Evaluator(network, hasher, tables, dataset, inv_propensity)
+    counted = labelled_rows(dataset, rows)
+    sums = EvalSums(lsh=None if tables is None else LshSums())
+    for first in range(0, len(counted), ROW_BLOCK):
+        sums += evaluator.block(counted[first : first + ROW_BLOCK])
+    return sums
+
+
+def exact_labels(network: Network, hidden: Floats, k: int) -> tuple[Ids, Floats]:
+    """Return i4[m, k] and f4[m, k]: each hidden vector's best labels and their logits."""
+    spec = network.spec
+    bias = network.output_bias.weights if spec.bias else None
+    return exact_topk(hidden, network.output.weights, bias, spec.logit_scale, k)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluator:
+    network: Network
+    hasher: Hasher | None
+    tables: Tables | None
+    dataset: Dataset
+    inv_propensity: Floats
+
+    def block(self, rows: Rows) -> EvalSums:
+        spec, dataset = self.network.spec, self.dataset
+        hidden = self.network.hidden(dataset, rows)
+        top, _ = exact_labels(self.network, hidden, RECALL_K)
+        n_nonzeros = int((dataset.indptr[rows + 1] - dataset.indptr[rows]).sum())
+        hidden_macs = spec.hidden_macs(n_nonzeros, len(rows))
+        sums = EvalSums(
+            len(rows), self._ranking(top, rows), hidden_macs + len(rows) * spec.n_labels * spec.width
+        )
+        if self.tables is not None:
+            sums.lsh = LshSums(macs=hidden_macs)
+            for first in range(0, len(rows), LSH_BLOCK):
+                some = slice(first, first + LSH_BLOCK)
+                sums.lsh += self._lsh(rows[some], hidden[some], top[some])
+        return sums
+
+    def _ranking(self, ids: Ids, rows: Rows) -> RankingSums:
+        return ranking_sums(ids, rows, self.dataset.label_indptr, self.dataset.labels, self.inv_propensity)
+
+    def _lsh(self, rows: Rows, hidden: Floats, top: Ids) -> LshSums:
+        assert self.hasher is not None and self.tables is not None
+        candidates, counts = retrieve_labels(hidden, self.tables, self.hasher)
+        ids, _ = rank_candidates(self.network, hidden, candidates, counts, TOP_K)
+        found = np.empty_like(top)
+        mark_found(top, candidates, counts, found)
+        retrieved = int(counts.sum())
+        return LshSums(
+            self._ranking(ids, rows),
+            top_1=int((found[:, 0] >= 0).sum()),
+            top_1_found=int((found[:, 0] == 1).sum()),
+            top_10=int((found >= 0).sum()),
+            top_10_found=int((found == 1).sum()),
+            retrieved=retrieved,
+            macs=retrieved * self.network.spec.width,
+        )

@@ -1,0 +1,267 @@
+"""Use of a trained model: predictions and evaluation from a checkpoint."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.config.schema import Config
+from distlsh.data.dataset import Dataset
+from distlsh.data.opening import open_pair
+from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
+from distlsh.evaluation.evaluate import evaluate_rows, exact_labels
+from distlsh.evaluation.features import FeatureRows
+from distlsh.evaluation.parallel import in_blocks
+from distlsh.evaluation.propensity import inv_propensity
+from distlsh.evaluation.sums import EvalSums, to_evaluation
+from distlsh.evaluation.tables import TableView, lsh_topk
+from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
+from distlsh.model.network import Network
+from distlsh.model.spec import NetworkSpec
+from distlsh.protocol.reports import Evaluation
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+METHODS = ("exact", "lsh")
+FILE_BLOCK = 16_384
+"""Rows predicted between two writes to a file of predictions."""
+
+log = logging.getLogger(__name__)
+
+
+class Model:
+    """A trained network with its hash tables, mapped read-only from a checkpoint's files.
+
+    spec    the network's shape and kind
+    path    of the checkpoint
+    config  of the run that trained it
+
+    Methods may be called from several threads.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:
+        self.path = path
+        self.config = msgspec.convert(state["config"], Config)
+        self.spec = NetworkSpec.from_dict(state["model"])
+        self._network = Network(self.spec, arrays)
+        self._tables = TableView(arrays, state["lsh"]) if state["lsh"] else None
+        self._state = state
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Model:
+        """Return the model of a run directory's newest whole checkpoint, or of one checkpoint.
+
+        verify  compare checksums, which reads the files once; sizes are always compared
+
+        A damaged newest checkpoint is logged as a warning and the one before is used;
+        CheckpointError if there is none.
+        """
+        found = latest_checkpoint(Path(path), verify=verify).path
+        arrays, state = read_checkpoint(found, verify=False, mmap=True)
+        try:
+            return cls(found, arrays, state)
+        except (KeyError, msgspec.ValidationError) as error:
+            raise CheckpointError(
+                f"{found}: does not describe a model ({error!r}); load it with the distlsh that wrote it"
+            ) from error
+
+    @property
+    def normalize(self) -> str:
+        """How each instance's features were scaled for training: "none" or "l2".
+
+        `predict` scales arrays so by itself; a data set is to be opened with
+        ``open_dataset(path, normalize=model.normalize)``.
+        """
+        return self.config.data.normalize
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the output layer has hash tables, which ``method="lsh"`` needs."""
+        return self._tables is not None
+
+    def predict(self, X: Any, k: int = 5, method: str = "exact") -> tuple[NDArray[np.int64], Floats]:
+        """Return the k best labels of each row and their logits, best first.
+
+        X       SciPy sparse or dense [m, n_features], numbers that are finite as float32
+        k       1 .. n_labels
+        method  "exact", or "lsh": only labels that the hash tables retrieve are scored
+
+        Returns i8[m, k] and f4[m, k]; of equal logits the lower label is first.  Places
+        without a label ("lsh" may retrieve fewer than k) hold -1 and -inf.  Works on all
+        cores, in blocks of rows.  ShapeError if X or k does not fit the model.
+        """
+        features = FeatureRows(X, self.spec.n_features, unit=self.normalize == "l2")
+        return self._predict(features.n_rows, lambda a, b: self._hidden_csr(features.block(a, b)), k, method)
+
+    def predict_rows(
+        self, dataset: Dataset, rows: Rows | None = None, k: int = 5, method: str = "exact"
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Return what `predict` does for rows i8[m] of a data set (None: all), whatever its labels."""
+        self._check_data(replace(dataset, n_labels=0))
+        chosen = _chosen_rows(dataset, rows)
+        return self._predict(len(chosen), lambda a, b: self._network.hidden(dataset, chosen[a:b]), k, method)
+
+    def evaluate(
+        self,
+        dataset: Dataset,
+        rows: Rows | None = None,
+        *,
+        lsh: bool = True,
+        inverse: Floats | None = None,
+        kind: str = "final",
+    ) -> Evaluation:
+        """Return the ranking metrics on rows i8[m] of a data set (None: all), on all cores.
+
+        lsh      also by LSH inference, with the recall of the tables, if the model has tables
+        inverse  f4[n_labels], inverse propensities; None: those of the training data, or
+                 ones, with a warning in the log, where that cannot be opened
+
+        Rows without labels do not count.  ShapeError if the data does not fit the model.
+        """
+        self._check_data(dataset)
+        chosen = _chosen_rows(dataset, rows)
+        inverse = self.inverse_propensity() if inverse is None else np.ascontiguousarray(inverse, np.float32)
+        if inverse.shape != (self.spec.n_labels,):
+            raise ShapeError(f"inverse has shape {inverse.shape}; one number a label is {self.spec.n_labels}")
+        view = self._tables if lsh else None
+        parts: list[EvalSums] = []
+        start = time.perf_counter()
+
+        def work(first: int, last: int) -> None:
+            hasher, tables = (view.hasher(), view.tables) if view is not None else (None, None)
+            parts.append(evaluate_rows(self._network, hasher, tables, dataset, chosen[first:last], inverse))
+
+        in_blocks(len(chosen), work)
+        eval_s = time.perf_counter() - start
+        return to_evaluation(sum(parts, EvalSums()), kind=kind, eval_s=eval_s, **self._position())
+
+    def inverse_propensity(self) -> Floats:
+        """Return f4[n_labels] from the training data's label counts and the run's A and B."""
+        settings = self.config.eval
+        try:
+            train, _ = open_pair(msgspec.structs.replace(self.config.data, test=None))
+        except DistlshError as error:
+            # the text alone: a kept record must not keep the frames that hold the model's files
+            log.warning(f"PSP is computed without propensities: the training data cannot be opened: {error}")
+            return np.ones(self.spec.n_labels, np.float32)
+        counts = np.zeros(self.spec.n_labels, np.int64)
+        counts[: train.n_labels] = train.label_counts()
+        return inv_propensity(counts, train.n_rows, settings.propensity_a, settings.propensity_b)
+
+    def _position(self) -> dict[str, Any]:
+        position = self._state.get("position", {})
+        return {
+            "epoch": position.get("epoch", 0),
+            "samples": position.get("samples", 0),
+            "train_s": self._state.get("train_s", 0.0),
+        }
+
+    def _check_data(self, dataset: Dataset) -> None:
+        self._network.check_fits(dataset)
+        found = dataset.meta.get("normalize", self.normalize)
+        if found != self.normalize:
+            raise ShapeError(
+                f"{dataset.source}: opened with normalize={found!r}, but the model was trained with "
+                f"{self.normalize!r}; use open_dataset(path, normalize={self.normalize!r})"
+            )
+
+    def _hidden_csr(self, block: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> Floats:
+        return self._network.hidden_csr(*block)
+
+    def _predict(
+        self, n_rows: int, hidden: Callable[[int, int], Floats], k: int, method: str
+    ) -> tuple[NDArray[np.int64], Floats]:
+        self._check_request(k, method)
+        ids, scores = np.empty((n_rows, k), np.int64), np.empty((n_rows, k), np.float32)
+
+        def work(first: int, last: int) -> None:
+            ids[first:last], scores[first:last] = self._topk(hidden(first, last), k, method)
+
+        in_blocks(n_rows, work)
+        return ids, scores
+
+    def _check_request(self, k: int, method: str) -> None:
+        if method not in METHODS:
+            raise UsageError(f"method {method!r} is unknown; use one of {', '.join(METHODS)}")
+        if method == "lsh" and self._tables is None:
+            raise UsageError(
+                f"{self.path}: the model's output is dense, without hash tables; use method='exact'"
+            )
+        if not 1 <= k <= self.spec.n_labels:
+            raise ShapeError(f"k is {k}; it must be between 1 and the model's {self.spec.n_labels} labels")
+
+    def _topk(self, hidden: Floats, k: int, method: str) -> tuple[NDArray[Any], Floats]:
+        if method == "exact" or self._tables is None:
+            return exact_labels(self._network, hidden, k)
+        ids, scores, _ = lsh_topk(hidden, self._network, self._tables.tables, self._tables.hasher(), k)
+        return ids, scores
+
+
+def _chosen_rows(dataset: Dataset, rows: Rows | None) -> Rows:
+    if rows is None:
+        return np.arange(dataset.n_rows, dtype=np.int64)
+    chosen = np.ascontiguousarray(rows, np.int64)
+    if chosen.ndim != 1 or (len(chosen) and (chosen.min() < 0 or chosen.max() >= dataset.n_rows)):
+        raise ShapeError(
+            f"rows must be one list of numbers in [0, {dataset.n_rows}), the rows of {dataset.source}"
+        )
+    return chosen
+
+
+def predict_to_file(
+    model: Model,
+    dataset: Dataset,
+    k: int,
+    path: str | os.PathLike[str],
+    method: str = "exact",
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write a line ``label:logit label:logit ...`` for each row, and return the number of rows.
+
+    path      gzipped if it ends in ``.gz``; appears when it is complete, or not at all
+    progress  called with (rows done, rows)
+
+    Keeps 16,384 rows of predictions in memory.
+    """
+    with _replacing(Path(path)) as file:
+        for first in range(0, dataset.n_rows, FILE_BLOCK):
+            rows = np.arange(first, min(first + FILE_BLOCK, dataset.n_rows), dtype=np.int64)
+            ids, scores = model.predict_rows(dataset, rows, k, method)
+            file.writelines(map(_line, ids.tolist(), scores.tolist()))
+            if progress is not None:
+                progress(int(rows[-1]) + 1, dataset.n_rows)
+    return dataset.n_rows
+
+
+def _line(ids: list[int], scores: list[float]) -> str:
+    pairs = zip(ids, scores, strict=True)
+    return " ".join(f"{label}:{score:.6g}" for label, score in pairs if label >= 0) + "\n"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """Open a file beside ``path``, which takes its place once it is complete and on disk."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(temporary, "wt", encoding="ascii") as file:
+            yield file
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"{path}: the predictions could not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
