@@ -120,8 +120,10 @@ class LiveDisplay(Display):
         self._draw()
 
     def evaluation(self, evaluation: Evaluation) -> None:
+        from rich.text import Text
+
         self._evaluation = evaluation
-        self._console.print(evaluation_line(evaluation))
+        self._console.print(Text(evaluation_line(evaluation)))
         self._draw()
 
     def rehash(self, rehash: Rehash) -> None:

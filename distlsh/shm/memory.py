@@ -129,13 +129,14 @@ class MemoryPlan:
         if shared > machine.shm_free_bytes:
             found.append(
                 f"/dev/shm has {human(machine.shm_free_bytes)} free of {human(machine.shm_bytes)}, "
-                f"the shared arrays need {human(shared)}: {self._advice()}, or enlarge it: "
+                f"the shared arrays need {human(shared)}: {self._advice('shared')}, or enlarge it: "
                 f"sudo mount -o remount,size={-(-shared * 11 // 10 >> 30) + 1}G /dev/shm"
             )
         if resident > machine.ram_free_bytes:
             found.append(
                 f"{human(machine.ram_free_bytes)} of RAM are free of {human(machine.ram_bytes)}, "
-                f"the run needs {human(resident)} (shared {human(shared)}): {self._advice()}"
+                f"the run needs {human(resident)} (shared {human(shared)}): "
+                f"{self._advice('shared', 'private')}"
             )
         return found
 
@@ -145,10 +146,10 @@ class MemoryPlan:
         if problems:
             raise ResourceError("\n".join(problems))
 
-    def _advice(self) -> str:
+    def _advice(self, *kinds: str) -> str:
         by_setting: defaultdict[str, int] = defaultdict(int)
         for item in self.items:
-            if item.lower:
+            if item.lower and item.kind in kinds:
                 by_setting[item.lower.split(" (")[0]] += item.n_bytes
         setting = max(by_setting, key=lambda name: by_setting[name])
         return f"lower {setting}, which takes {human(by_setting[setting])}"

@@ -39,7 +39,7 @@ def _add_synth(commands: Subparsers) -> None:
         "synth",
         help="write generated data of any size",
         description="Write OUT.train.txt and OUT.test.txt in the Extreme Classification format: seeded, "
-        "learnable, labels in clusters with power-law frequencies. Streamed, so that any size fits in memory.",
+        "learnable, labels in clusters with power-law frequencies. Streamed: any size fits in memory.",
     )
     parser.add_argument("out", metavar="OUT", help="path and stem of the files to write")
     for name, text in _SYNTH_HELP.items():

@@ -1,0 +1,56 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from distlsh.cli.summary import file_rows, next_commands, summary_table
+
+
+def rendered(summary):
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(summary_table(summary))
+    return console.export_text()
+
+
+def test_every_figure_is_there(make_summary):
+    """Accuracy with its baseline, the work done and what it cost."""
+    text = rendered(make_summary())
+    for part in (
+        "Run completed",
+        "0.2912 / 0.1400 / 0.0940",
+        "P@1 of the most frequent label     0.0004",
+        "448,049 (1.00 epochs) by 2 workers",
+        "3,900",
+        "498",
+        "1.2%",
+        "0.8700 / -",
+        "7, 5.0 s",
+        "1m55s",
+        "1.2 s / 0.5 s / 20 s",
+        "3.4 s, 2m20s",
+        "3.0 GiB",
+        "not measured",
+    ):
+        assert part in text
+
+
+def test_measured_energy(make_summary):
+    """Energy is told in joules where it was measured."""
+    assert "12,346 J" in rendered(make_summary(energy_j=12345.6))
+
+
+def test_where_everything_lies(run_dir, make_summary):
+    """Paths of what exists, each with what it is."""
+    names = {path.rpartition("/")[2] for path, _ in file_rows(run_dir)}
+    assert names == {"config.yaml", "summary.json", "metrics.jsonl", "eval.jsonl"}
+    (run_dir / "plots").mkdir()
+    assert str(run_dir / "plots") in rendered(make_summary(run_dir=str(run_dir)))
+
+
+def test_what_comes_next(make_summary):
+    """A completed run can be used, an interrupted one resumed."""
+    assert next_commands(make_summary())[0] == "distlsh evaluate runs/x --data FILE"
+    assert next_commands(make_summary(status="interrupted")) == ["distlsh-launch --resume runs/x"]
