@@ -83,6 +83,7 @@ class TrainConfig(_Group, frozen=True):
     beta1: Share = 0.9  # adam
     beta2: Share = 0.999  # adam
     eps: PositiveRate = 1e-8
+    adagrad_init: Rate = 0.0  # where Adagrad's sums of squares start
     schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
     warmup: Share = 0.0  # share of the training over which the rate rises from 0
     final_lr: Share = 0.0  # rate at the end over `lr`: linear, cosine

@@ -30,7 +30,6 @@ def initialise(
     n_parts: int = 1,
     *,
     warm_start: bool = False,
-    adagrad_init: float = 0.0,
 ) -> None:
     """Write the first values of slice ``part`` of every array's rows.
 
@@ -38,7 +37,7 @@ def initialise(
     input and hidden layers are normal, with standard deviation 1 / sqrt(width) (input), sqrt(2 /
     inputs) for relu (He et al. 2015) and sqrt(1 / inputs) otherwise (hidden); output rows have
     1 / sqrt(width), or are zero where a warm start will fill them; biases are zero.  Optimiser
-    states are zero, but Adagrad's sums of squares ``adagrad_init``.
+    states are zero, but Adagrad's sums of squares ``spec.adagrad_init``.
     """
     spec = network.spec
     gain = 2.0 if spec.activation == "relu" else 1.0
@@ -53,7 +52,7 @@ def initialise(
         elif name.endswith(".weights"):
             sd = math.sqrt(gain / len(block.weights))
         _fill(block, rows, sd, _array_seed(seed, name))
-        _fill_states(block, rows, adagrad_init if adagrad else 0.0)
+        _fill_states(block, rows, spec.adagrad_init if adagrad else 0.0)
     first, last = part_of(spec.n_labels, part, n_parts)
     network.dirty[first:last] = 0
 

@@ -38,6 +38,9 @@ class NetworkSpec:
     """Shape and kind of a network; ``optimizer`` says which states its arrays have.
 
     ``optimizer`` is ``momentum`` where the configuration has ``sgd`` with ``momentum`` > 0.
+    ``adagrad_init`` is what Adagrad's sums of squared gradients start from.  At 0, as in the paper, a
+    row's first step moves every value by the whole rate, however small its gradient; from a on,
+    gradients below sqrt(a) move it by about ``lr * gradient / sqrt(a)``.
     """
 
     n_features: int
@@ -52,6 +55,7 @@ class NetworkSpec:
     dropout: float = 0.0
     input_dropout: float = 0.0
     optimizer: Optimizer = "adagrad"
+    adagrad_init: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n_features < 1 or self.n_labels < 1:
@@ -78,6 +82,7 @@ class NetworkSpec:
             dropout=model.dropout,
             input_dropout=model.input_dropout,
             optimizer="momentum" if momentum else optimizer,
+            adagrad_init=config.train.adagrad_init,
         )
 
     @classmethod

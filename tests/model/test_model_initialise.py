@@ -12,16 +12,16 @@ from distlsh.model.initialise import initialise, part_of, warm_start_add, warm_s
 from distlsh.model.spec import NetworkSpec
 from tests.model.small import Data, clusters, make_network
 
-SPEC = NetworkSpec(101, (32, 16), 57, bias=True, optimizer="adagrad")
+SPEC = NetworkSpec(101, (32, 16), 57, bias=True, optimizer="adagrad", adagrad_init=0.25)
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3, 64])
 def test_parts_equal_the_whole(n_parts):
     """Any number of parts, in any order, writes what one part writes, over anything that was there."""
     whole, parts = make_network(SPEC), make_network(SPEC, 3)
-    initialise(whole, 5, adagrad_init=0.1)
+    initialise(whole, 5)
     for part in reversed(range(n_parts)):
-        initialise(parts, 5, part, n_parts, adagrad_init=0.1)
+        initialise(parts, 5, part, n_parts)
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(array, parts.arrays[name], err_msg=name)
 
@@ -29,7 +29,7 @@ def test_parts_equal_the_whole(n_parts):
 def test_scales_and_zeros():
     """Rows have the documented deviations; biases and states are zero, but Adagrad's start."""
     network = make_network(SPEC, 1)
-    initialise(network, 5, adagrad_init=0.25)
+    initialise(network, 5)
     assert network.input.weights.std() == pytest.approx(32**-0.5, rel=0.1)
     assert network.hidden_layers[0].weights.std() == pytest.approx(32**-0.5, rel=0.15)
     assert network.output.weights.std() == pytest.approx(16**-0.5, rel=0.15)
