@@ -121,13 +121,13 @@ def _canonical_csr(features: Any) -> Any:
 
 def _label_arrays(labels: Any, n_rows: int) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Return (label_indptr, labels, largest label + 1)."""
-    from scipy.sparse import csr_array, issparse
+    from scipy.sparse import issparse
 
     if labels is None:
         return np.zeros(n_rows + 1, OFFSET), np.zeros(0, ID), 0
     if issparse(labels):
-        matrix: Any = csr_array(labels)
-        matrix = matrix.copy()
+        indicator: Any = labels
+        matrix = indicator.tocsr(copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
         _same_rows(matrix.shape[0], n_rows)

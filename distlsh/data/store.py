@@ -64,7 +64,7 @@ class _ArrayFile:
         self._file.write(bytes(_HEADER_BYTES))
 
     def append(self, array: NDArray[Any]) -> None:
-        data = memoryview(np.ascontiguousarray(array, self.dtype)).cast("B") if len(array) else b""
+        data = np.ascontiguousarray(array, self.dtype).view(np.uint8).data if len(array) else b""
         self.crc = zlib.crc32(data, self.crc)
         self._file.write(data)
         self.length += len(array)

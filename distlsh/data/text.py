@@ -164,7 +164,7 @@ class _BlockParser:
         self.header = header
         self.n_rows = 0
         self._unit = int(unit)
-        self._powers: NDArray[np.float64] = np.power(10.0, np.arange(309), dtype=np.float64)
+        self._powers: NDArray[np.float64] = np.array([float(f"1e{i}") for i in range(309)])
         self._state = np.zeros(parse.N_STATE, np.int64)
         self._state[[parse.MAX_LABEL, parse.MAX_FEATURE, parse.MINUS_LINE, parse.OTHER_LINE]] = -1
         self._state[parse.MIN_FEATURE] = _NO_LIMIT

@@ -25,7 +25,7 @@ SURPLUS_ROW, NO_LABEL_AFTER_COMMA = 11, 12
 
 XC, SVMLIGHT = 0, 1
 MAX_ID = 2**31 - 2
-_FLOAT_MAX = 3.4028234663852886e38
+_FLOAT_LIMIT = 3.4028235677973366e38  # half a step above the largest float32: rounds to infinity
 _MANTISSA_LIMIT = 922337203685477579  # one more digit still fits int64
 
 _NEWLINE, _RETURN, _SPACE, _TAB = 10, 13, 32, 9
@@ -294,6 +294,7 @@ def parse_lines(  # type: ignore[no-untyped-def]
                 break
         last = i8(-1)
         ascending = True
+        has_query = False
         ended = False
         while not ended:
             while _is_blank(buf[i]):
@@ -318,6 +319,7 @@ def parse_lines(  # type: ignore[no-untyped-def]
                         _fail(state, BAD_VALUE, i)
                         break
                     i = end
+                    has_query = True
                     continue
             token = i
             feature, i = _read_id(buf, i)
@@ -347,7 +349,7 @@ def parse_lines(  # type: ignore[no-untyped-def]
                 value /= powers[min(-exponent, 308)]
             elif exponent > 0 and mantissa > 0:
                 value = value * powers[exponent] if exponent <= 308 else 1e300
-            if value > _FLOAT_MAX:
+            if value >= _FLOAT_LIMIT:
                 _fail(state, NOT_FINITE, token)
                 break
             ascending = ascending and feature > last
@@ -360,7 +362,8 @@ def parse_lines(  # type: ignore[no-untyped-def]
         if state[ERROR] != OK:
             break
         i += 1
-        if n_feat == row_feat and n_lab == row_lab and (file_format == SVMLIGHT or n_rows >= rows_left):
+        empty = n_feat == row_feat and n_lab == row_lab and not has_query
+        if empty and (file_format == SVMLIGHT or n_rows >= rows_left):
             continue
         if n_rows >= rows_left:
             _fail(state, SURPLUS_ROW, line_start)
