@@ -35,7 +35,8 @@ def guarded(action: Callable[[], int], *, program: str, verbose: bool) -> int:
         return FAILED
     except Exception as error:
         traceback.print_exc()
-        _say(program, f"a mistake in distlsh itself: {type(error).__name__}: {error}", "31")
+        what = next(iter(str(error).splitlines()), "")
+        _say(program, f"a mistake in distlsh itself: {type(error).__name__}: {what}", "31")
         return FAILED
 
 

@@ -40,7 +40,7 @@ def exit_code(main, args):
         (["--resume", "nowhere"], "--resume nowhere: not a run directory: it has no config.yaml"),
         (["--resume", "x", "--config", "quickstart"], "--resume and --config exclude each other"),
         (["--resume", "x", "--run-dir", "y"], "--resume and --run-dir exclude each other"),
-        (["--resume", "x", "--set", "model.hidden=[3]"], "--set model.hidden=[3]: a resumed run goes on with"),
+        (["--resume", "x", "--set", "model.hidden=[3]"], "--set model.hidden=[3]: a resumed run goes on"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_2_and_one_message(tmp_path, monkeypatch, capsys, args, says):
