@@ -1,0 +1,110 @@
+"""Which table buffer is current, and who still reads which.
+
+Generation g of the tables lies in buffer ``g % 2``.  The rehasher, the only writer,
+fills the buffer of generation g + 1 (that of g - 1) and publishes it; a worker takes
+the current generation into its reader slot before it reads, and lets go afterwards.
+The writer starts on a buffer only when `writable` says that no slot shows a generation
+before the current one.
+
+Why a reader never holds a buffer that is being rewritten:
+
+    reader (`acquire`)                  writer (`publish`, then `writable`)
+    a. g = generation                   1. generation = g + 1
+    b. slot = g                         2. fence
+    c. fence                            3. read slot
+    d. read generation again; if it
+       is not g, start over
+
+Each side stores, fences, then loads what the other stored.  Without the fences the
+store may wait in the core's store buffer while the load is already served, on x86 too,
+and both sides could miss each other's store: the reader would keep g, the writer would
+see no reader of it.  With them at least one side sees the other: either the writer sees
+slot = g and waits, or the reader sees g + 1 and starts over.  Generations only grow, so
+equality in d means that nothing was published between a and d.  The release store in 1
+puts the filled buffer in view before its number.
+
+A worker that died holding a slot blocks the writer until somebody releases its slot.
+"""
+
+from __future__ import annotations
+
+from distlsh.constants import EMPTY
+from distlsh.kernels._jit import kernel
+from distlsh.kernels._types import I8_1, I8_1R, I8_2, I8_2R, b1, i8, void
+from distlsh.kernels.atomics import fence, load_shared, store_shared
+
+GENERATION_WIDTH = 8
+"""Elements of the i8 array ``generation``; place 0 is used, the others fill the cache line."""
+
+NONE_IN_USE = 2**63 - 1
+"""What `oldest_in_use` returns when no slot shows a generation: later than any."""
+
+
+@kernel(i8(I8_1R, I8_2, i8))
+def acquire(generation, slots, worker):  # type: ignore[no-untyped-def]
+    """Show in the worker's slot that it reads the current generation; return that generation.
+
+    generation  i8[8], place 0
+    slots       i8[n_workers, 8], a cache line each, place 0; EMPTY (-1) where nothing is read
+    worker      row of ``slots`` that this caller alone writes
+
+    Concurrency: any number of readers, each its own slot; one writer.  Starts over only
+    when a publication falls between two loads.  Source: this module's description.
+    """
+    slot = slots[worker]
+    while True:
+        current = load_shared(generation, 0)
+        store_shared(slot, 0, current)
+        fence()
+        if load_shared(generation, 0) == current:
+            return current
+
+
+@kernel(void(I8_2, i8))
+def release(slots, worker):  # type: ignore[no-untyped-def]
+    """Show that the worker reads no generation; also for the slot of a worker that died."""
+    store_shared(slots[worker], 0, EMPTY)
+
+
+@kernel(void(I8_1, i8))
+def publish(generation, new):  # type: ignore[no-untyped-def]
+    """Make ``new`` the current generation, after its buffer is filled.
+
+    Only the rehasher calls this, with numbers that grow by one.
+    """
+    store_shared(generation, 0, new)
+    fence()
+
+
+@kernel(i8(I8_1R))
+def current_generation(generation):  # type: ignore[no-untyped-def]
+    """Return the current generation without holding it."""
+    return load_shared(generation, 0)
+
+
+@kernel(i8(I8_2R))
+def oldest_in_use(slots):  # type: ignore[no-untyped-def]
+    """Return the oldest generation that a slot shows, NONE_IN_USE if none does."""
+    fence()
+    oldest = NONE_IN_USE
+    for worker in range(slots.shape[0]):
+        shown = load_shared(slots[worker], 0)
+        if shown != EMPTY:
+            oldest = min(oldest, shown)
+    return oldest
+
+
+@kernel(b1(I8_1R, I8_2R))
+def writable(generation, slots):  # type: ignore[no-untyped-def]
+    """Return whether the buffer that is not current has no reader left.
+
+    Once true it stays true until the next publication: readers only ever take the
+    current generation.
+    """
+    fence()
+    current = load_shared(generation, 0)
+    for worker in range(slots.shape[0]):
+        shown = load_shared(slots[worker], 0)
+        if shown != EMPTY and shown < current:
+            return False
+    return True
