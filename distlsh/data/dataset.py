@@ -38,6 +38,12 @@ class Dataset:
     source: str = "arrays"
     meta: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle the place of the store instead of its arrays: other processes map it themselves."""
+        if self.path is None:
+            return super().__reduce_ex__(protocol)
+        return _reopen, (self.path, self.n_features, self.n_labels)
+
     @property
     def n_rows(self) -> int:
         return len(self.indptr) - 1
@@ -99,6 +105,12 @@ class Dataset:
             n_features=int(matrix.shape[1]),
             n_labels=found if n_labels is None else n_labels,
         )
+
+
+def _reopen(path: Path, n_features: int, n_labels: int) -> Dataset:
+    from distlsh.data.store import open_store
+
+    return open_store(path).with_sizes(n_features, n_labels)
 
 
 def _canonical_csr(features: Any) -> Any:

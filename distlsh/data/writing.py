@@ -56,7 +56,7 @@ def _compressor(raw: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
 
 def format_block(block: RowBlock, decimals: int) -> bytes:
     """Return the rows of ``block`` as text with ``decimals`` places after each point."""
-    from distlsh.kernels.parse import format_rows, text_capacity
+    from distlsh.kernels.format import format_rows, text_capacity
 
     out = np.empty(text_capacity(block.n_rows, len(block.labels), len(block.indices)), np.uint8)
     n = format_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -473,6 +474,18 @@ def test_from_csr_refuses_what_does_not_fit():
         Dataset.from_csr(np.eye(2), [0.5, 1.0])
     with pytest.raises(ShapeError, match="do not fit"):
         Dataset.from_csr(np.eye(3)).with_sizes(2, 0)
+
+
+def test_a_pickled_data_set_is_mapped_again(tmp_path):
+    """What crosses to another process is the place of the store, never its arrays."""
+    data = open_dataset(big_source(tmp_path)).with_sizes(20, 30)
+    message = pickle.dumps(data)
+    assert len(message) < 1000
+    again = pickle.loads(message)
+    assert (again.n_features, again.n_labels, again.path) == (20, 30, data.path)
+    assert np.array_equal(again.indices, data.indices)
+    small = pickle.loads(pickle.dumps(Dataset.from_csr(np.eye(3), [0, 1, 2])))
+    assert small.labels.tolist() == [0, 1, 2]
 
 
 def test_the_user_cache_follows_the_environment(monkeypatch):
