@@ -8,7 +8,7 @@ from pathlib import Path
 from distlsh.errors import ConfigError
 
 DEFAULT = "quickstart"
-_INSTALLED = Path(__file__).parent / "presets"
+_INSTALLED = Path(__file__).parent / "shipped"
 _CHECKOUT = Path(__file__).parents[2] / "configs"
 
 
