@@ -11,13 +11,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import llvmlite
 import numba
 from numba.core import config as numba_config
 
-F = TypeVar("F", bound=Callable[..., Any])
+intrinsic: Any = numba.extending.intrinsic
+"""Numba's own; typed Any because calls leave out the typing context that definitions take."""
 
 # No "nnan"/"ninf": a NaN in the weights must stay visible.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -43,7 +44,7 @@ def cache_dir() -> Path:
 _CACHE_DIR = cache_dir()
 
 
-def kernel(*signatures: Any, **options: Any) -> Callable[[F], F]:
+def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compile a function without the GIL, with the explicit ``signatures`` given.
 
     Signatures refuse other dtypes and strided arrays with a TypeError; read-only
@@ -57,12 +58,12 @@ def kernel(*signatures: Any, **options: Any) -> Callable[[F], F]:
         **options,
     }
 
-    def compile_(function: F) -> F:
+    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
         before = numba_config.CACHE_DIR
         numba_config.CACHE_DIR = str(_CACHE_DIR)
         try:
-            compiled: Any = numba.njit(list(signatures), **settings) if signatures else numba.njit(**settings)
-            result: F = compiled(function)
+            compiled = numba.njit(list(signatures), **settings) if signatures else numba.njit(**settings)
+            result: Callable[..., Any] = compiled(function)
         finally:
             numba_config.CACHE_DIR = before
         return result
@@ -70,7 +71,7 @@ def kernel(*signatures: Any, **options: Any) -> Callable[[F], F]:
     return compile_
 
 
-def device_function(function: F) -> F:
+def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that only kernels call: typed by its callers, cached with them."""
-    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
+    compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
     return compiled

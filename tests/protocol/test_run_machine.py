@@ -155,7 +155,12 @@ def test_random_deaths_never_lose_or_repeat_acknowledged_work(
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), workers=st.integers(1, 4), at=st.integers(0, 60), faults=st.sampled_from([0, 0.1]))
+@given(
+    seed=st.integers(0, 2**32),
+    workers=st.integers(1, 4),
+    at=st.integers(0, 60),
+    faults=st.sampled_from([0, 0.1]),
+)
 def test_a_stopped_run_goes_on_with_the_same_chunks(seed, workers, at, faults):
     """Stop anywhere, resume from the last position: together the epochs are covered once."""
     first = World(RunMachine(plan()), seed, workers)

@@ -1,0 +1,129 @@
+"""The supervisor's state machine, without processes."""
+
+from __future__ import annotations
+
+import signal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distlsh.protocol import supervision as sv
+
+
+def supervisor(**changes):
+    values = dict(roles=["a", "b"], max_restarts=1, heartbeat_timeout_s=10.0, stop_timeout_s=2.0)
+    return sv.Supervisor(**{**values, **changes})
+
+
+def running(**changes):
+    s = supervisor(**changes)
+    for pid, role in enumerate(s.children, 1):
+        s.handle(sv.Spawned(role, pid), 0.0)
+        assert s.handle(sv.Seen(role, pid, hello=True), 0.0) == [sv.Ready(role)]
+    return s
+
+
+def test_a_killed_child_is_reported_lost_and_started_again():
+    """An unexpected exit gives Lost and Spawn, and names the signal."""
+    lost, spawn = running().handle(sv.Exited("a", 1, -9), 1.0)
+    assert isinstance(lost, sv.Lost) and "SIGKILL" in lost.why
+    assert spawn == sv.Spawn("a")
+
+
+def test_the_run_is_given_up_after_too_many_deaths():
+    """After max_restarts restarts the next death is final, and says how often it was tried."""
+    s = running()
+    s.handle(sv.Exited("a", 1, -11), 1.0)
+    s.handle(sv.Spawned("a", 7), 1.0)
+    (give_up,) = s.handle(sv.Exited("a", 7, 3), 2.0)
+    assert isinstance(give_up, sv.GiveUp) and "restarted 1 times" in give_up.detail
+
+
+def test_an_error_of_the_child_is_not_tried_again():
+    """A child that reported a traceback is not restarted; the traceback comes with GiveUp."""
+    s = running()
+    assert s.handle(sv.Crashed("b", 2, "Traceback: boom"), 1.0) == []
+    assert s.handle(sv.Exited("b", 2, 1), 1.0) == [sv.GiveUp("b", "Traceback: boom")]
+
+
+def test_silence_is_ended_by_sigkill_once():
+    """A child without heartbeats is killed, and told apart from other deaths."""
+    s = running()
+    s.handle(sv.Seen("b", 2), 9.0)
+    assert s.handle(sv.Tick(), 10.0) == [sv.Signal("a", 1, signal.SIGKILL)]
+    assert s.handle(sv.Tick(), 10.5) == []
+    lost, _ = s.handle(sv.Exited("a", 1, -9), 11.0)
+    assert "no sign of life" in lost.why
+
+
+def test_stopping_escalates_from_asking_to_killing():
+    """Ask, then SIGTERM, then SIGKILL, each after the timeout, only for those still there."""
+    s = running()
+    assert s.handle(sv.StopAll(), 0.0) == [sv.Ask("a"), sv.Ask("b")]
+    assert s.handle(sv.Exited("b", 2, 0), 0.5) == []
+    assert s.handle(sv.Tick(), 1.9) == []
+    assert s.handle(sv.Tick(), 2.0) == [sv.Signal("a", 1, signal.SIGTERM)]
+    assert s.handle(sv.Tick(), 4.0) == [sv.Signal("a", 1, signal.SIGKILL)]
+    s.handle(sv.Exited("a", 1, -9), 4.1)
+    assert s.all_gone
+
+
+def test_stopping_at_once_kills():
+    """StopAll(now=True) skips the asking."""
+    assert running().handle(sv.StopAll(now=True), 0.0) == [
+        sv.Signal("a", 1, signal.SIGKILL),
+        sv.Signal("b", 2, signal.SIGKILL),
+    ]
+
+
+def test_a_child_that_appears_while_stopping_is_stopped_too():
+    """A process spawned just before the stop does not outlive it."""
+    s = running()
+    s.handle(sv.Exited("a", 1, -9), 1.0)
+    s.handle(sv.StopAll(), 1.0)
+    assert s.handle(sv.Spawned("a", 5), 1.1) == [sv.Ask("a")]
+
+
+def test_messages_of_a_process_before_are_ignored():
+    """A late message of a dead process does not count for its successor."""
+    s = running()
+    s.handle(sv.Exited("a", 1, -9), 1.0)
+    s.handle(sv.Spawned("a", 5), 1.0)
+    assert s.handle(sv.Seen("a", 1, hello=True), 1.1) == []
+    assert s.children["a"].state is sv.ChildState.STARTING
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["spawn", "hello", "exit", "crash", "tick", "stop"]), st.sampled_from("ab")
+        ),
+        max_size=40,
+    )
+)
+def test_random_events_keep_one_process_a_role(events):
+    """Whatever happens, a role is spawned again only after its process is gone."""
+    s = supervisor(max_restarts=100)
+    alive: dict[str, int] = {}
+    asked = {role: 1 for role in "ab"}
+    pid = 10
+    for now, (kind, role) in enumerate(events):
+        if kind == "spawn" and asked[role]:
+            pid += 1
+            asked[role] -= 1
+            alive[role] = pid
+            actions = s.handle(sv.Spawned(role, pid), now)
+        elif kind == "hello" and role in alive:
+            actions = s.handle(sv.Seen(role, alive[role], hello=True), now)
+        elif kind == "exit" and role in alive:
+            actions = s.handle(sv.Exited(role, alive.pop(role), -9), now)
+        elif kind == "stop":
+            actions = s.handle(sv.StopAll(), now)
+        else:
+            actions = s.handle(sv.Tick(), now)
+        for action in actions:
+            if isinstance(action, sv.Spawn):
+                assert action.role not in alive and not s.stopping
+                asked[action.role] += 1
+        assert all(asked[r] + (r in alive) <= 1 for r in "ab")
