@@ -108,9 +108,10 @@ def _take_best(counts, touched, n, room, levels, state, active, at):  # type: ig
     for i in range(n):
         id_ = touched[i]
         level = np.int64(counts[id_])
-        taken = level > last
+        taken = bool(level > last)
         if level == last:
-            taken = start <= n_ties < end or n_ties < end - n_last
+            # The two runs of a cyclic one.
+            taken = (start <= n_ties < end) | (n_ties < end - n_last)
             n_ties += 1
         counts[id_] = CHOSEN if taken else np.uint16(0)
         if taken:
@@ -195,6 +196,28 @@ def select_active(  # type: ignore[no-untyped-def]
             counts[chosen[i]] = np.uint16(0)
 
 
+@kernel(i8(I4_2R, I4_3R))
+def most_hits(sizes, codes):  # type: ignore[no-untyped-def]
+    """Return the most ids, repeated ones counted, that one query's buckets hold.
+
+    sizes  i4[n_tables, n_buckets]
+    codes  i4[m, n_tables, 1 + n_probes]; below 0: none
+
+    Concurrency: one generation of the tables must be held.  Allocates: nothing.
+    Cost: O(codes).  Unchecked: range of codes.
+    """
+    most = 0
+    for sample in range(codes.shape[0]):
+        hits = 0
+        for table in range(codes.shape[1]):
+            for probe in range(codes.shape[2]):
+                code = codes[sample, table, probe]
+                if code >= 0:
+                    hits += sizes[table, code]
+        most = max(most, hits)
+    return most
+
+
 @kernel(void(I4_3R, I4_2R, I4_3R, U1_1, I4_2, I4_1))
 def retrieve_rows(ids, sizes, codes, marks, out, found):  # type: ignore[no-untyped-def]
     """Write the distinct ids in each query's buckets, in the order found.
@@ -202,7 +225,7 @@ def retrieve_rows(ids, sizes, codes, marks, out, found):  # type: ignore[no-unty
     ids, sizes  one table buffer
     codes       i4[m, n_tables, 1 + n_probes]; below 0: none
     marks       u1[n_labels], scratch, zeros before and after
-    out         i4[m, >= min(hits a query can have, n_labels)], written in places [0, found)
+    out         i4[m, >= min(hits of a query, n_labels)], written in places [0, found)
     found       i4[m], written
 
     Concurrency: one generation of the tables must be held; scratch is one thread's own.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.extending import intrinsic
+
+from distlsh.kernels._jit import intrinsic
 
 
 def _place(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.extending import intrinsic
+
+from distlsh.kernels._jit import intrinsic
 
 LANES = 16
 MAX_TOP = 8

@@ -6,15 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ShapeError
-from distlsh.kernels.active import retrieve_rows, select_active
+from distlsh.kernels.active import most_hits, retrieve_rows, select_active
 from distlsh.lsh.tables import Tables
 
 Ids = NDArray[np.int32]
 Offsets = NDArray[np.int64]
-
-
-def _most_hits(tables: int, n_codes: int, bucket_size: int, n_labels: int) -> int:
-    return min(n_labels, tables * n_codes * bucket_size)
 
 
 class ActiveSampler:
@@ -48,7 +44,7 @@ class ActiveSampler:
         self.found: Ids = np.zeros(batch, np.int32)
         n_codes = 1 + n_probes
         self._counts = np.zeros(n_labels, np.uint16)
-        self._touched = np.zeros(_most_hits(n_tables, n_codes, bucket_size, n_labels) + 1, np.int32)
+        self._touched = np.zeros(min(n_labels, n_tables * n_codes * bucket_size) + 1, np.int32)
         self._levels = np.zeros(n_tables * n_codes + 3, np.int64)
         self._shape = (n_tables, n_codes, bucket_size)
 
@@ -110,20 +106,20 @@ class ActiveSampler:
 
 
 def retrieve(tables: Tables, codes: Ids) -> tuple[Ids, Ids]:
-    """Return the distinct ids that each query's buckets hold: i4[m, capacity], and how many i4[m].
+    """Return the distinct ids that each query's buckets hold: i4[m, width], and how many i4[m].
 
     codes  i4[m, n_tables, 1 + n_probes], from `Hasher.probes`
 
-    Only the first ``found[i]`` places of row i are written.  The capacity is that of all
-    buckets read, of which the system provides only the pages written.
+    Only the first ``found[i]`` places of row i mean anything.  The width is that of the
+    query whose buckets hold most.
     Raises ShapeError for codes of other tables.
     """
     if codes.ndim != 3 or codes.shape[1] != tables.n_tables:
         raise ShapeError(
             f"codes of shape {codes.shape} for {tables.n_tables} tables; they must be (m, n_tables, codes)"
         )
-    m, n_tables, n_codes = codes.shape
-    out: Ids = np.empty((m, _most_hits(n_tables, n_codes, tables.bucket_size, tables.n_rows)), np.int32)
-    found: Ids = np.zeros(m, np.int32)
+    width = min(tables.n_rows, most_hits(tables.sizes, codes))
+    out: Ids = np.empty((len(codes), width), np.int32)
+    found: Ids = np.zeros(len(codes), np.int32)
     retrieve_rows(tables.ids, tables.sizes, codes, np.zeros(tables.n_rows, np.uint8), out, found)
     return out, found
