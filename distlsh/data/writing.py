@@ -40,7 +40,7 @@ def text_output(path: Path) -> Iterator[BinaryIO]:
 def _compressor(raw: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
     file: BinaryIO = raw
     if suffix == ".gz":
-        file = cast(BinaryIO, gzip.GzipFile("", "wb", 3, raw, mtime=0))
+        file = cast(BinaryIO, gzip.GzipFile("", "wb", 1, raw, mtime=0))
     elif suffix == ".bz2":
         file = cast(BinaryIO, bz2.BZ2File(raw, "wb", compresslevel=3))
     elif suffix == ".xz":
