@@ -26,11 +26,20 @@ def _leftovers() -> dict[str, set[str]]:
 
     me = psutil.Process()
     return {
-        "segments": {str(p) for p in SEGMENT_DIR.glob("distlsh-*")},
-        "socket folders": {str(p) for p in socket_root().glob("distlsh-*")},
+        "segments": _of_this_session(SEGMENT_DIR),
+        "socket folders": _of_this_session(socket_root()),
         "processes": {f"{p.pid}" for p in me.children(recursive=True)},
         "descriptors": {f"{fd} -> {_target(fd)}" for fd in os.listdir("/proc/self/fd")},
     }
+
+
+def _of_this_session(folder: Path) -> set[str]:
+    from distlsh.shm.names import owner_alive
+
+    # Another live run on this machine may come and go while a test runs.
+    mine = f"distlsh-{os.getpid()}-"
+    paths = folder.glob("distlsh-*")
+    return {str(p) for p in paths if p.name.startswith(mine) or owner_alive(p.name) is False}
 
 
 def _target(fd: str) -> str:

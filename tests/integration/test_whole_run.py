@@ -1,0 +1,208 @@
+"""From a configuration to a trained, evaluated, saved model, by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distlsh.data.opening import open_pair
+from distlsh.errors import ChildError, DistlshError, RunInterrupted, UsageError
+from distlsh.inference import Model
+from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
+from distlsh.protocol.messages import WorkerMetrics
+from distlsh.protocol.reports import Report
+from distlsh.runtime.launch import run
+from distlsh.transport.metrics import subscribe
+from runs import Watcher, kill
+
+SUMMARY_KEYS = """status workers samples epochs samples_per_s load_s compile_s train_s eval_s total_s p_at_1 p_at_3
+p_at_5 ndcg_at_5 psp_at_1 psp_at_5 loss n_active_mean mac_fraction table_recall_at_1 table_recall_at_10 rehashes
+table_age_s_mean worker_restarts peak_memory_bytes energy_j""".split()
+
+
+def weights(run_dir: Path) -> dict[str, np.ndarray]:
+    return read_checkpoint(latest_checkpoint(run_dir).path)[0]
+
+
+def signal_self(number=signal.SIGINT):
+    return lambda watcher: os.kill(os.getpid(), number)
+
+
+def test_two_workers_train_evaluate_and_save(config, tmp_path):
+    """A run with 2 workers learns well above popularity and writes every file of the run directory."""
+    watcher = Watcher()
+    summary = run(config(), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.samples == 12_000 and summary.workers == 2
+    assert summary.p_at_1 > 0.4 > 10 * summary.popularity_p_at_1
+    written = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(SUMMARY_KEYS) <= set(written)
+    assert [e.kind for e in watcher.evaluations] == ["initial", "subset", "final"]
+    assert watcher.evaluations[-1].p_at_1 > watcher.evaluations[0].p_at_1
+    assert summary.rehashes == len(watcher.rehashes) >= 3 and watcher.rehashes[0].full
+    assert 0 < summary.table_recall_at_1 <= 1 and 0 < summary.mac_fraction < 0.5
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    assert files >= {"config.yaml", "metrics.jsonl", "eval.jsonl", "logs", "checkpoints", "summary.json"}
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["samples"] for line in lines] == sorted(json.loads(line)["samples"] for line in lines)
+
+
+def test_the_saved_model_gives_the_figures_of_the_run(config, tmp_path):
+    """Model.load(run) evaluates to the last line of eval.jsonl, exactly and by LSH."""
+    watcher = Watcher()
+    run(config(), observer=watcher, run_dir=tmp_path / "run")
+    _, test = open_pair(config().data)
+    again, last = Model.load(tmp_path / "run").evaluate(test), watcher.evaluations[-1]
+    assert again.p_at_1 == pytest.approx(last.p_at_1) and again.psp_at_5 == pytest.approx(last.psp_at_5)
+    assert again.lsh_p_at_1 == pytest.approx(last.lsh_p_at_1)
+    assert again.table_recall_at_10 == pytest.approx(last.table_recall_at_10)
+
+
+def deterministic(config, **groups):
+    groups.setdefault("train", {})
+    groups["train"] = {"deterministic": True, **groups["train"]}
+    return config(run={"workers": 1}, **groups)
+
+
+def test_deterministic_runs_repeat_bit_for_bit(config, tmp_path):
+    """Two deterministic runs end with the same bytes in every array, tables included."""
+    for name in "ab":
+        run(deterministic(config), run_dir=tmp_path / name)
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.mark.parametrize("at", [1500, 7000])
+def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, at):
+    """Interrupt, resume, finish: the same bytes and figures as without the interruption."""
+    whole = run(deterministic(config), run_dir=tmp_path / "whole")
+    with pytest.raises(RunInterrupted, match="--resume"):
+        run(deterministic(config), observer=Watcher(at, signal_self()), run_dir=tmp_path / "cut")
+    assert json.loads((tmp_path / "cut" / "summary.json").read_text())["status"] == "interrupted"
+    resumed = run(deterministic(config), resume=tmp_path / "cut")
+    assert resumed.status == "completed" and resumed.samples == whole.samples
+    assert resumed.p_at_1 == whole.p_at_1 and resumed.table_recall_at_10 == whole.table_recall_at_10
+    a, b = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_a_resumed_run_of_two_workers_trains_what_was_left(config, tmp_path):
+    """With 2 workers, SIGTERM and --resume train every sample once in all."""
+    with pytest.raises(RunInterrupted):
+        run(config(), observer=Watcher(3000, signal_self(signal.SIGTERM)), run_dir=tmp_path / "run")
+    summary = run(config(), resume=tmp_path / "run")
+    assert summary.samples == 12_000 and summary.p_at_1 > 0.4
+
+
+def test_a_second_signal_stops_at_once_and_clean(config, tmp_path):
+    """Two SIGINTs end the run without saving; nothing is left (see the leak check of every test)."""
+
+    def twice(watcher):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(DistlshError, match="stopped at once") as caught:
+        run(config(), observer=Watcher(1000, twice), run_dir=tmp_path / "run")
+    assert caught.value.exit_code == 1
+
+
+def test_other_settings_than_the_runs_are_refused_when_resuming(config, tmp_path):
+    """A run cannot go on with another network: the error names what differs."""
+    run(config(), run_dir=tmp_path / "run")
+    with pytest.raises(DistlshError, match="hidden"):
+        run(config(model={"hidden": [32]}), resume=tmp_path / "run")
+
+
+def test_a_run_directory_is_not_overwritten(config, tmp_path):
+    """Starting anew where a run lies is refused, with the way to continue it."""
+    run(config(), run_dir=tmp_path / "run")
+    with pytest.raises(UsageError, match="--resume"):
+        run(config(), run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"lsh": {"n_active": 5000}},
+        {"lsh": {"family": "srp", "n_hashes": 8, "bucket_policy": "reservoir"}},
+        {"lsh": {"family": "dwta", "n_hashes": 3}, "model": {"activation": "relu", "hidden": [64, 64]}},
+        {"model": {"loss": "bce", "bias": True, "dropout": 0.1}, "train": {"optimizer": "adam", "lr": 0.003}},
+        {"train": {"optimizer": "sgd", "momentum": 0.5, "lr": 0.01, "schedule": "cosine", "warmup": 0.1}},
+    ],
+    ids=["dense", "srp", "dwta", "bce-adam", "sgd-momentum"],
+)
+def test_every_kind_of_model_trains(config, tmp_path, groups):
+    """Families, losses and optimisers all end above five times popularity."""
+    summary = run(config(**groups), run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.p_at_1 > 5 * summary.popularity_p_at_1
+    dense = "n_active" in groups.get("lsh", {})
+    assert (summary.table_recall_at_1 is None) == dense
+
+
+@pytest.mark.parametrize("role", ["worker-1", "rehasher"])
+def test_a_killed_child_is_replaced_and_the_run_completes(config, tmp_path, role):
+    """kill -9 of a worker or the rehasher costs a restart, not the run."""
+    watcher = Watcher(1000, kill(role))
+    summary = run(config(), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.worker_restarts == 1
+    assert any("SIGKILL" in notice.text for notice in watcher.notices)
+    assert summary.p_at_1 > 0.4
+
+
+def test_a_childs_error_comes_with_its_traceback_once(config, tmp_path):
+    """An exception in a worker ends the run with ChildError; what was learned is saved."""
+
+    def break_store(watcher):
+        train, _ = open_pair(config().data)
+        kill("worker-0", signal.SIGKILL)(watcher)
+        watcher.meta = Path(train.path) / "meta.json"
+        watcher.saved = watcher.meta.read_bytes()
+        watcher.meta.write_text("{}")
+
+    watcher = Watcher(1000, break_store)
+    try:
+        text = failure(config(), watcher, tmp_path / "run")
+    finally:
+        watcher.meta.write_bytes(watcher.saved)
+    assert re.search(r"(?s)worker-0 failed.*Traceback.*read_meta.*StoreError", text)
+    assert text.count("worker-0 failed") == 1
+    assert latest_checkpoint(tmp_path / "run").path.exists()
+    summary = run(config(), resume=tmp_path / "run")
+    assert summary.status == "completed" and summary.samples >= 12_000
+
+
+def failure(config, watcher, run_dir) -> str:
+    try:
+        run(config, observer=watcher, run_dir=run_dir)
+    except ChildError as error:
+        return str(error)
+    raise AssertionError("no ChildError")
+
+
+def test_outsiders_can_subscribe_to_the_metrics(config, tmp_path):
+    """The PUB socket named in a notice gives reports and workers' metrics while the run goes on."""
+    got: list[object] = []
+
+    def listen(where: str) -> None:
+        got.extend(subscribe(where, timeout_s=2.0))
+
+    class Listener(Watcher):
+        def notice(self, notice):
+            super().notice(notice)
+            if "published at" in notice.text:
+                threading.Thread(target=listen, args=(notice.text.split()[-1],)).start()
+
+    run(config(), observer=Listener(), run_dir=tmp_path / "run")
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(5)
+    assert {Report, WorkerMetrics} <= {type(metric) for metric in got}
