@@ -9,6 +9,8 @@ from distlsh.config.load import dump_yaml
 from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from distlsh.config.schema import Config, SynthConfig
     from distlsh.runtime.layout import Sizes
 
@@ -19,13 +21,19 @@ def dry_run(config: Config) -> None:
     Data files are parsed if they were not before: their sizes decide.  Generated data is not
     generated.
     """
-    from rich.console import Console
-
     sizes, data_bytes = measure(config)
     plan = memory_plan(config, sizes, data_bytes)
     print(dump_yaml(config))
-    Console(soft_wrap=True).print(memory_table(plan))
+    _console().print(memory_table(plan))
     plan.check()
+
+
+def _console() -> Console:
+    """Return the terminal, or for a file or pipe a console wide enough for the table."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:

@@ -18,10 +18,10 @@ def memory_table(plan: MemoryPlan) -> Table:
     from rich.table import Table
 
     table = Table(title="Memory", title_justify="left", box=box.SIMPLE_HEAD, show_footer=False)
-    table.add_column("what")
-    table.add_column("size", justify="right")
-    table.add_column("shape")
-    table.add_column("to lower it")
+    table.add_column("what", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("shape", no_wrap=True)
+    table.add_column("lower with")
     for kind, title in _TITLES.items():
         items = [item for item in plan.items if item.kind == kind]
         for item in items:

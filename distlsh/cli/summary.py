@@ -32,7 +32,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("nDCG@1 / 3 / 5", _joined(s.ndcg_at_1, s.ndcg_at_3, s.ndcg_at_5)),
         ("PSP@1 / 3 / 5", _joined(s.psp_at_1, s.psp_at_3, s.psp_at_5)),
         ("P@1 by LSH inference", metric(s.lsh_p_at_1)),
-        ("P@1 of the most frequent label", metric(s.popularity_p_at_1)),
+        ("P@1 of the popularity baseline", metric(s.popularity_p_at_1)),
         ("training loss", number(s.loss)),
     ]
     work: list[Row] = [

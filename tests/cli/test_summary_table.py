@@ -21,7 +21,7 @@ def test_every_figure_is_there(make_summary):
     for part in (
         "Run completed",
         "0.2912 / 0.1400 / 0.0940",
-        "P@1 of the most frequent label     0.0004",
+        "P@1 of the popularity baseline     0.0004",
         "448,049 (1.00 epochs) by 2 workers",
         "3,900",
         "498",
