@@ -193,7 +193,10 @@ def test_outsiders_can_subscribe_to_the_metrics(config, tmp_path):
     got: list[object] = []
 
     def listen(where: str) -> None:
-        got.extend(subscribe(where, timeout_s=2.0))
+        for metric in subscribe(where, timeout_s=20.0):
+            got.append(metric)
+            if {Report, WorkerMetrics} <= {type(metric) for metric in got}:
+                return
 
     class Listener(Watcher):
         def notice(self, notice):
@@ -204,5 +207,5 @@ def test_outsiders_can_subscribe_to_the_metrics(config, tmp_path):
     run(config(), observer=Listener(), run_dir=tmp_path / "run")
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
-            thread.join(5)
+            thread.join(25)
     assert {Report, WorkerMetrics} <= {type(metric) for metric in got}
