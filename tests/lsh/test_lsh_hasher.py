@@ -1,0 +1,369 @@
+"""One contract for all families, and each family against a slow recomputation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import hadamard
+
+from distlsh.errors import ShapeError
+from distlsh.kernels.dwta import MAX_ATTEMPTS, fill_bins
+from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs
+from distlsh.lsh import Hasher, HashSpec
+
+SPECS = {
+    "cross_polytope": dict(family="cross_polytope", n_hashes=2, n_tables=7, n_probes=4, dim=16),
+    "srp": dict(family="srp", n_hashes=9, n_tables=13, n_probes=4),
+    "dwta": dict(family="dwta", n_hashes=3, n_tables=7, n_probes=4, bin_size=8),
+}
+WIDTHS = (5, 16, 64, 100, 300)
+
+
+def spec_of(family, n_dims, **changes):
+    return HashSpec(n_dims=n_dims, **{**SPECS[family], **changes})
+
+
+def gaussian(m, n_dims, seed=0):
+    return np.random.default_rng(seed).standard_normal((m, n_dims)).astype(np.float32)
+
+
+@pytest.fixture(params=sorted(SPECS))
+def family(request):
+    return request.param
+
+
+@pytest.mark.parametrize("n_dims", WIDTHS)
+def test_shape_dtype_and_range(family, n_dims):
+    """Codes are i4[m, L], probes i4[m, L, 1 + P], all in the buckets' range."""
+    hasher = Hasher(spec_of(family, n_dims))
+    rows = gaussian(21, n_dims)
+    codes, probes = hasher.codes(rows), hasher.probes(rows)
+    assert codes.dtype == probes.dtype == np.int32
+    assert codes.shape == (21, hasher.spec.n_tables)
+    assert probes.shape == (21, hasher.spec.n_tables, 5)
+    assert codes.min() >= 0
+    assert max(codes.max(), probes.max()) < hasher.spec.n_buckets
+
+
+@pytest.mark.parametrize("n_dims", WIDTHS)
+@pytest.mark.parametrize("n_probes", [0, 1, 2, 3, 4, 7, 12])
+def test_first_probe_is_the_code_and_probes_are_distinct(family, n_dims, n_probes):
+    """A query looks into its own bucket first, and into no bucket twice."""
+    hasher = Hasher(spec_of(family, n_dims, n_probes=n_probes))
+    rows = gaussian(18, n_dims)
+    probes = hasher.probes(rows)
+    np.testing.assert_array_equal(probes[:, :, 0], hasher.codes(rows))
+    for table in probes.reshape(-1, 1 + n_probes):
+        kept = table[table >= 0].tolist()
+        assert len(set(kept)) == len(kept)
+
+
+@pytest.mark.parametrize("n_dims", WIDTHS)
+def test_codes_do_not_depend_on_the_batch(family, n_dims):
+    """Hashing 37 vectors at once, singly, or from another place in the batch gives the same codes."""
+    hasher = Hasher(spec_of(family, n_dims))
+    rows = gaussian(37, n_dims)
+    codes, probes = hasher.codes(rows), hasher.probes(rows)
+    for i in (0, 15, 16, 36):
+        np.testing.assert_array_equal(hasher.codes(rows[i : i + 1])[0], codes[i])
+        np.testing.assert_array_equal(hasher.probes(rows[i : i + 1])[0], probes[i])
+    np.testing.assert_array_equal(hasher.codes(rows[5:])[:20], codes[5:25])
+
+
+def test_codes_do_not_depend_on_length(family):
+    """Hashes see directions: a power of two times a vector hashes alike."""
+    hasher = Hasher(spec_of(family, 100))
+    rows = gaussian(20, 100)
+    np.testing.assert_array_equal(hasher.codes(rows * np.float32(0.125)), hasher.codes(rows))
+    np.testing.assert_array_equal(hasher.probes(rows * np.float32(64)), hasher.probes(rows))
+
+
+def test_seed_alone_decides(family):
+    """Equal specs hash alike; another seed hashes otherwise."""
+    rows = gaussian(64, 100)
+    codes = Hasher(spec_of(family, 100)).codes(rows)
+    np.testing.assert_array_equal(codes, Hasher(spec_of(family, 100)).codes(rows))
+    others = Hasher(spec_of(family, 100, seed=2)).codes(rows)
+    assert np.mean(codes == others) < 0.1
+
+
+def test_tables_differ(family):
+    """No two tables of a hasher give the same codes."""
+    codes = Hasher(spec_of(family, 100)).codes(gaussian(64, 100))
+    for one, other in itertools.combinations(codes.T, 2):
+        assert np.mean(one == other) < 0.3
+
+
+def test_center_is_subtracted(family):
+    """Codes relative to a center are the codes of the differences; the rows stay as they are."""
+    hasher = Hasher(spec_of(family, 100))
+    rows, center = gaussian(20, 100), gaussian(1, 100, 5)[0]
+    before = rows.copy()
+    np.testing.assert_array_equal(hasher.codes(rows, center=center), hasher.codes(rows - center))
+    np.testing.assert_array_equal(rows, before)
+
+
+def test_every_bucket_is_reachable(family):
+    """All bits of a code are used: random vectors reach nearly all buckets of every table."""
+    hasher = Hasher(spec_of(family, 100))
+    codes = hasher.codes(gaussian(40 * hasher.spec.n_buckets, 100))
+    for table in codes.T:
+        assert len(np.unique(table)) > 0.98 * hasher.spec.n_buckets
+
+
+def test_odd_vectors_have_codes(family):
+    """Zeros, NaN, infinities and denormal numbers get codes in range, and do not disturb their neighbours."""
+    hasher = Hasher(spec_of(family, 100))
+    rows = gaussian(20, 100)
+    clean = hasher.codes(rows)
+    rows[3], rows[4], rows[5, 7], rows[6] = 0, np.nan, np.inf, 1e-42
+    with np.errstate(all="ignore"):
+        codes, probes = hasher.codes(rows), hasher.probes(rows)
+    assert codes.min() >= 0
+    assert probes.min() >= -1
+    assert max(codes.max(), probes.max()) < hasher.spec.n_buckets
+    others = [i for i in range(20) if i not in (3, 4, 5, 6)]
+    np.testing.assert_array_equal(codes[others], clean[others])
+
+
+def test_output_arrays_are_filled_in_place(family):
+    """Given arrays are written and returned; empty batches are fine; memory maps may be read-only."""
+    hasher = Hasher(spec_of(family, 64), batch=32)
+    rows = gaussian(3, 64)
+    rows.flags.writeable = False
+    out = np.full((3, hasher.spec.n_tables), -5, np.int32)
+    assert hasher.codes(rows, out) is out
+    assert out.min() >= 0
+    assert hasher.codes(rows[:0]).shape == (0, hasher.spec.n_tables)
+
+
+def test_wrong_arrays_are_refused(family):
+    """Another width, output shape, batch, dtype or order is an error that says what is taken."""
+    hasher = Hasher(spec_of(family, 64), batch=32)
+    with pytest.raises(ShapeError, match=r"\(m, 64\)"):
+        hasher.codes(gaussian(3, 63))
+    with pytest.raises(ShapeError, match="must be"):
+        hasher.codes(gaussian(3, 64), np.empty((2, 2), np.int32))
+    with pytest.raises(ShapeError, match="center"):
+        hasher.codes(gaussian(3, 64), center=np.zeros(3, np.float32))
+    with pytest.raises(ShapeError, match="at most 32"):
+        hasher.probes(gaussian(33, 64))
+    with pytest.raises(TypeError):
+        hasher.codes(np.zeros((3, 64)))
+    with pytest.raises(TypeError):
+        hasher.codes(gaussian(3, 128)[:, ::2])
+
+
+# --- against slow recomputations -------------------------------------------------------------
+
+
+def coordinates(spec, rows, per_hash):
+    """All rotations' coordinates, one after the other; exact for small integers."""
+    width = max(64, 1 << (spec.n_dims - 1).bit_length(), per_hash)
+    n_rotations = -(-spec.n_tables * spec.n_hashes * per_hash // width)
+    signs = np.empty((N_SHARED + N_OWN * n_rotations, width), np.float32)
+    fill_signs(np.uint64(spec.seed), signs)
+    values = np.zeros((len(rows), width))
+    values[:, : spec.n_dims] = rows
+    for row in range(N_SHARED):
+        values = (values * signs[row]) @ hadamard(width)
+    turned = []
+    for rotation in range(n_rotations):
+        own = values
+        for row in range(N_SHARED + rotation * N_OWN, N_SHARED + (rotation + 1) * N_OWN):
+            own = (own * signs[row]) @ hadamard(width)
+        turned.append(own)
+    return np.concatenate(turned, axis=1)
+
+
+def blocks_of(spec, rows):
+    """Coordinates as [m, L, K, dim] of a cross-polytope, or [m, L, K] of srp."""
+    per_hash = spec.dim if spec.family == "cross_polytope" else 1
+    flat = coordinates(spec, rows, per_hash)[:, : spec.n_tables * spec.n_hashes * per_hash]
+    shape = (len(rows), spec.n_tables, spec.n_hashes)
+    return flat.reshape(*shape, per_hash) if per_hash > 1 else flat.reshape(shape)
+
+
+def joined(digits, base):
+    code = np.zeros(digits.shape[:-1], np.int64)
+    for k in range(digits.shape[-1]):
+        code = code * base + digits[..., k]
+    return code
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_dims=st.integers(1, 64),
+    m=st.integers(1, 20),
+    dim=st.sampled_from([2, 8, 32, 64, 128]),
+    n_hashes=st.integers(1, 3),
+    seed=st.integers(0, 2**40),
+)
+def test_cross_polytope_codes_are_argmax(n_dims, m, dim, n_hashes, seed):
+    """A digit is the coordinate of largest magnitude in its block, and its sign."""
+    spec = HashSpec("cross_polytope", n_hashes, 5, 0, n_dims, dim=dim, seed=seed)
+    rows = np.random.default_rng(seed).integers(-1, 2, (m, n_dims)).astype(np.float32)
+    blocks = blocks_of(spec, rows)
+    # Magnitudes are compared but for their lowest log2(dim) bits; then the higher place wins.
+    bits = np.abs(blocks).astype(np.float32).view(np.uint32) & np.uint32(0xFFFFFFFF ^ (dim - 1))
+    place = dim - 1 - np.argmax(bits[..., ::-1], axis=-1)
+    value = np.take_along_axis(blocks, place[..., None], -1)[..., 0]
+    expected = joined(2 * place + (value < 0), 2 * dim)
+    got = Hasher(spec).codes(rows)
+    live = np.any(rows != 0, axis=1)
+    np.testing.assert_array_equal(got[live], expected[live])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_dims=st.integers(1, 64), m=st.integers(1, 20), n_hashes=st.integers(1, 20), seed=st.integers(0, 2**40)
+)
+def test_srp_codes_are_signs(n_dims, m, n_hashes, seed):
+    """A bit says whether its coordinate is above 0, the first hash the highest bit."""
+    spec = HashSpec("srp", n_hashes, 9, 0, n_dims, seed=seed)
+    rows = np.random.default_rng(seed).integers(-8, 9, (m, n_dims)).astype(np.float32)
+    expected = joined((blocks_of(spec, rows) > 0).astype(int), 2)
+    np.testing.assert_array_equal(Hasher(spec).codes(rows), expected)
+
+
+def test_wide_cross_polytope_codes_are_argmax_of_floats():
+    """On real vectors codes are the plain argmax wherever it leads by more than the key's precision."""
+    spec = HashSpec("cross_polytope", 1, 40, 0, 1000, dim=64)
+    rows = gaussian(40, 1000)
+    blocks = blocks_of(spec, rows)[:, :, 0]
+    two = np.sort(np.abs(blocks), axis=-1)[..., -2:]
+    clear = two[..., 1] > two[..., 0] * 1.0001
+    place = np.abs(blocks).argmax(-1)
+    negative = np.take_along_axis(blocks, place[..., None], -1)[..., 0] < 0
+    got = Hasher(spec).codes(rows)
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(got[clear], (2 * place + negative)[clear])
+
+
+def scores_of(digit_costs, base):
+    """Total cost of every code of one table: {code: cost}, from a list of {digit: cost} a hash."""
+    totals = {0: 0.0}
+    for costs in digit_costs:
+        totals = {
+            code * base + digit: total + cost
+            for code, total in totals.items()
+            for digit, cost in costs.items()
+        }
+    return totals
+
+
+def assert_best(probes, totals):
+    """Probes cost, in order, what the best codes cost (up to rounding of the keys)."""
+    best = sorted(totals.values())[: len(probes)]
+    kept = [totals[int(code)] for code in probes if code >= 0]
+    assert len(kept) == min(len(probes), len(totals))
+    np.testing.assert_allclose(kept, best[: len(kept)], rtol=2e-3, atol=1e-3 * max(best[-1], 1e-9))
+
+
+@pytest.mark.parametrize(("n_hashes", "dim", "n_probes"), [(1, 64, 12), (2, 16, 4), (2, 16, 20), (3, 4, 9)])
+def test_cross_polytope_probes_have_the_best_scores(n_hashes, dim, n_probes):
+    """Probes minimise the summed squared gap to each block's largest magnitude."""
+    spec = HashSpec("cross_polytope", n_hashes, 6, n_probes, 90, dim=dim)
+    rows = gaussian(9, 90)
+    probes, blocks = Hasher(spec).probes(rows), blocks_of(spec, rows)
+    for i, table in itertools.product(range(9), range(6)):
+        costs = []
+        for block in blocks[i, table]:
+            gaps = (np.abs(block).max() - np.abs(block)) ** 2
+            costs.append({2 * j + int(block[j] < 0): gaps[j] for j in range(dim)})
+        assert_best(probes[i, table], scores_of(costs, 2 * dim))
+
+
+@pytest.mark.parametrize(("n_hashes", "n_probes"), [(1, 1), (4, 15), (10, 4), (10, 30)])
+def test_srp_probes_have_the_best_scores(n_hashes, n_probes):
+    """Probes minimise the summed squared margins of the bits they flip."""
+    spec = HashSpec("srp", n_hashes, 6, n_probes, 90)
+    rows = gaussian(9, 90)
+    probes, values = Hasher(spec).probes(rows), blocks_of(spec, rows)
+    for i, table in itertools.product(range(9), range(6)):
+        costs = [{int(v > 0): 0.0, int(v <= 0): v * v} for v in values[i, table]]
+        assert_best(probes[i, table], scores_of(costs, 2))
+
+
+def mix(number):
+    mask = 2**64 - 1
+    z = (number + 0x9E3779B97F4A7C15) & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
+
+
+def dwta_bins(spec):
+    bins = np.empty((spec.n_tables * spec.n_hashes, spec.bin_size), np.int32)
+    fill_bins(np.uint64(spec.seed), spec.n_dims, np.empty(spec.n_dims, np.int32), bins)
+    return bins
+
+
+def slow_dwta_costs(spec, row):
+    """One {digit: squared gap to the winner} a hash, after densification."""
+    padded = np.append(row, np.float32(0))
+    winners = []
+    for bin_ in dwta_bins(spec):
+        values = {j: float(padded[dim]) for j, dim in enumerate(bin_) if padded[dim] != 0}
+        best = max(values.values(), default=0.0)
+        winners.append({j: (best - value) ** 2 for j, value in values.items()})
+    filled = []
+    for bin_, winner in enumerate(winners):
+        for attempt in range(MAX_ATTEMPTS):
+            if winner:
+                break
+            hashed = mix(spec.seed ^ mix(bin_ * MAX_ATTEMPTS + attempt))
+            winner = winners[(hashed >> 32) * len(winners) >> 32]
+        filled.append(winner or {0: 0.0})
+    k = spec.n_hashes
+    return [filled[table * k : (table + 1) * k] for table in range(spec.n_tables)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_dims=st.integers(1, 70),
+    bin_size=st.sampled_from([2, 4, 8, 32]),
+    n_probes=st.sampled_from([0, 1, 3, 5]),
+    density=st.sampled_from([0.02, 0.1, 0.5, 1.0]),
+    seed=st.integers(0, 2**40),
+)
+def test_dwta_probes_have_the_best_scores(n_dims, bin_size, n_probes, density, seed):
+    """Winners of each bin make the code, zeros are no values, empty bins borrow, runners-up are probed."""
+    n_probes = min(n_probes, bin_size**2 - 1)
+    spec = HashSpec("dwta", 2, 5, n_probes, n_dims, bin_size=bin_size, seed=seed)
+    random = np.random.default_rng(seed)
+    rows = gaussian(6, n_dims, seed) * (random.random((6, n_dims)) < density)
+    rows = np.round(rows, 2).astype(np.float32)
+    probes, codes = Hasher(spec).probes(rows), Hasher(spec).codes(rows)
+    np.testing.assert_array_equal(probes[:, :, 0], codes)
+    for i in range(6):
+        for table, costs in enumerate(slow_dwta_costs(spec, rows[i])):
+            assert_best(probes[i, table], scores_of(costs, bin_size))
+
+
+@pytest.mark.parametrize(("n_dims", "bin_size"), [(64, 8), (100, 8), (5, 8), (7, 2)])
+def test_bins_of_one_permutation_share_no_dimension(n_dims, bin_size):
+    """Every n_dims // bin_size consecutive bins come from one permutation."""
+    bins = np.empty((40, bin_size), np.int32)
+    fill_bins(np.uint64(5), n_dims, np.empty(n_dims, np.int32), bins)
+    assert 0 <= bins.min() <= bins.max() <= n_dims
+    per_order = max(1, n_dims // bin_size)
+    for first in range(0, 40 - per_order + 1, per_order):
+        dims = bins[first : first + per_order].ravel()
+        used = dims[dims < n_dims]
+        assert len(np.unique(used)) == len(used) == min(n_dims, per_order * bin_size)
+
+
+def test_hash_codes_stay_as_they_are():
+    """Codes of a seed are part of saved tables: they must not change from release to release."""
+    rows = (np.arange(3 * 70).reshape(3, 70) * 37 % 23 - 11).astype(np.float32)
+    got = {name: Hasher(spec_of(name, 70)).codes(rows)[:, :3].tolist() for name in sorted(SPECS)}
+    assert got == {
+        "cross_polytope": [[630, 752, 675], [404, 103, 269], [281, 996, 295]],
+        "dwta": [[51, 304, 473], [129, 350, 376], [76, 138, 423]],
+        "srp": [[375, 229, 394], [78, 278, 33], [435, 230, 414]],
+    }

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distlsh.constants import EMPTY
+from distlsh.errors import ConfigError, ShapeError
+from distlsh.lsh import Hasher, HashSpec, Tables, build, mean_row, refresh, retrieve, table_specs
+
+N_ROWS, N_TABLES = 40, 3
+SPEC = HashSpec("srp", 2, N_TABLES, 0, 8)
+
+
+def arrays_of(spec, n_rows, bucket_size):
+    arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n_rows, bucket_size)}
+    arrays["tables.codes"][:] = EMPTY
+    return arrays
+
+
+def tables_of(bucket_size=4, policy="fifo", seed=1, buffer=0):
+    return Tables(arrays_of(SPEC, N_ROWS, bucket_size), buffer, policy, seed)
+
+
+def mix(number):
+    mask = 2**64 - 1
+    z = (number + 0x9E3779B97F4A7C15) & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
+
+
+class Bucket:
+    """One bucket as a Python list."""
+
+    def __init__(self, place, capacity, policy, seed):
+        self.place, self.capacity, self.policy, self.seed = place, capacity, policy, seed
+        self.ids, self.seen, self.unpaired = [], 0, 0
+
+    def draw(self, id_, n):
+        place = mix(self.seed ^ mix(self.place[0] << 32 | self.place[1]))
+        return (mix(place ^ mix(self.seen << 32 | id_)) >> 32) * n >> 32
+
+    def insert(self, id_):
+        if self.policy == "fifo":
+            self.ids = [*self.ids, id_][-self.capacity :]
+        elif self.unpaired:
+            free = min(self.capacity, self.seen + self.unpaired) - len(self.ids)
+            if self.draw(id_, self.unpaired) < free:
+                self.ids.append(id_)
+            self.unpaired -= 1
+        elif len(self.ids) < self.capacity:
+            self.ids.append(id_)
+        elif (place := self.draw(id_, self.seen + 1)) < self.capacity:
+            self.ids[place] = id_
+        self.seen += 1
+
+    def remove(self, id_):
+        if id_ in self.ids:
+            self.ids.remove(id_)
+        self.seen -= 1
+        self.unpaired += self.policy == "reservoir"
+
+
+def assert_same(tables, buckets):
+    for (table, code), bucket in buckets.items():
+        size = tables.sizes[table, code]
+        assert tables.ids[table, code, :size].tolist() == bucket.ids
+        assert tables.seen[table, code] == bucket.seen
+        assert tables.unpaired[table, code] == bucket.unpaired
+
+
+codes_of_row = st.lists(st.integers(-1, SPEC.n_buckets - 1), min_size=N_TABLES, max_size=N_TABLES)
+steps = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, N_ROWS - 1), codes_of_row), min_size=1, max_size=30, unique_by=lambda r: r[0]
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@settings(max_examples=60, deadline=None)
+@given(steps=steps, bucket_size=st.integers(1, 6), seed=st.integers(0, 2**40))
+def test_tables_are_lists_of_ids(policy, steps, bucket_size, seed):
+    """Any sequence of inserts, moves and removals leaves what a Python list of each bucket holds."""
+    tables = tables_of(bucket_size, policy, seed)
+    buckets = {
+        (t, b): Bucket((t, b), bucket_size, policy, seed)
+        for t in range(N_TABLES)
+        for b in range(SPEC.n_buckets)
+    }
+    current = np.full((N_ROWS, N_TABLES), EMPTY, np.int32)
+    for step in steps:
+        ids = np.array([row for row, _ in step], np.int32)
+        new = np.array([codes for _, codes in step], np.int32)
+        old = current[ids]
+        moved = 0
+        for table in range(N_TABLES):
+            for i, id_ in enumerate(ids.tolist()):
+                before, after = old[i, table], new[i, table]
+                if before == after:
+                    continue
+                moved += 1
+                if before >= 0:
+                    buckets[table, before].remove(id_)
+                if after >= 0:
+                    buckets[table, after].insert(id_)
+        assert tables.move(ids, old, new) == moved
+        current[ids] = new
+    assert_same(tables, buckets)
+
+
+@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+def test_insert_and_remove_are_moves_from_and_to_nowhere(policy):
+    """insert(ids, codes) equals a move from -1, remove(ids, codes) a move to -1."""
+    random = np.random.default_rng(0)
+    ids = random.permutation(N_ROWS).astype(np.int32)
+    codes = random.integers(-1, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
+    nowhere = np.full_like(codes, EMPTY)
+    one, other = tables_of(4, policy), tables_of(4, policy)
+    one.insert(ids, codes)
+    other.move(ids, nowhere, codes)
+    np.testing.assert_array_equal(one.ids, other.ids)
+    one.remove(ids[:20], codes[:20])
+    other.move(ids[:20], codes[:20], nowhere[:20])
+    for name in ("ids", "sizes", "seen", "unpaired"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_fifo_keeps_the_newest_in_order():
+    """A full FIFO bucket drops its oldest; a removal closes the gap."""
+    tables = tables_of(bucket_size=4)
+    codes = np.zeros((6, N_TABLES), np.int32)
+    tables.insert(np.arange(6, dtype=np.int32), codes)
+    assert tables.ids[0, 0].tolist() == [2, 3, 4, 5]
+    tables.remove(np.array([3, 0], np.int32), codes[:2])
+    assert tables.ids[0, 0, : tables.sizes[0, 0]].tolist() == [2, 4, 5]
+    assert tables.seen[0, 0] == 4
+
+
+@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+def test_copy_and_clear(policy):
+    """A copied buffer holds the same ids and center and goes its own way; a cleared one holds none."""
+    arrays = arrays_of(SPEC, N_ROWS, 4)
+    one, other = Tables(arrays, 0, policy), Tables(arrays, 1, policy)
+    random = np.random.default_rng(0)
+    codes = random.integers(0, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
+    one.insert(np.arange(N_ROWS, dtype=np.int32), codes)
+    one.center[:] = 3.0
+    other.copy_from(one)
+    for name in ("ids", "sizes", "seen", "unpaired", "center"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    other.clear()
+    assert other.stats().n_ids == other.stats().n_seen == 0
+    assert one.stats().n_seen == N_ROWS * N_TABLES
+
+
+def test_stats_by_hand():
+    """Six ids in one bucket of four, in three tables of four buckets."""
+    tables = tables_of(bucket_size=4)
+    tables.insert(np.arange(6, dtype=np.int32), np.zeros((6, N_TABLES), np.int32))
+    stats = tables.stats()
+    assert (stats.n_ids, stats.n_seen, stats.size_max, stats.size_mean) == (12, 18, 4, 4.0)
+    assert (stats.used_share, stats.full_share) == (0.25, 0.25)
+    assert stats.overflow_share == pytest.approx(1 / 3)
+
+
+def test_wrong_arguments_are_refused():
+    """Ids or codes of the wrong shape or out of range never reach the kernels."""
+    tables = tables_of()
+    codes = np.zeros((2, N_TABLES), np.int32)
+    with pytest.raises(ShapeError, match="these tables take"):
+        tables.insert(np.arange(3, dtype=np.int32), codes)
+    with pytest.raises(ShapeError, match=r"\[0, 40\)"):
+        tables.insert(np.array([0, N_ROWS], np.int32), codes)
+    with pytest.raises(ShapeError, match="4 buckets"):
+        tables.insert(np.array([0, 1], np.int32), codes + 4)
+    with pytest.raises(ConfigError, match="bucket_policy"):
+        tables_of(policy="lifo")
+    with pytest.raises(ShapeError, match="buffers 0 and 1"):
+        tables_of(buffer=2)
+
+
+def test_memory_is_known_beforehand():
+    """The specs name every array, and what to lower."""
+    specs = {item.name: item for item in table_specs(SPEC, N_ROWS, 4)}
+    assert specs["tables.ids"].shape == (2, N_TABLES, 4, 4)
+    assert specs["tables.ids"].n_bytes == 2 * N_TABLES * 4 * 4 * 4
+    assert "lsh.bucket_size" in specs["tables.ids"].lower
+    assert all(item.persistent for item in specs.values())
+
+
+def test_refreshed_tables_equal_built_ones():
+    """Moving the rows that changed leaves every bucket with the same set of ids as building anew."""
+    spec = HashSpec("srp", 4, 6, 0, 24)
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((500, 24)).astype(np.float32)
+    hasher = Hasher(spec)
+    arrays = arrays_of(spec, 500, 500)
+    old, new = Tables(arrays, 0), Tables(arrays, 1)
+    old.center[:] = mean_row(weights)
+    assert build(old, hasher, weights) == 500 * 6
+    rows = np.unique(random.integers(0, 500, 60)).astype(np.int32)
+    weights[rows] += random.standard_normal((len(rows), 24)).astype(np.float32)
+    new.copy_from(old)
+    before = arrays["tables.codes"].copy()
+    moved = refresh(new, hasher, weights, rows)
+    assert moved == np.count_nonzero(before != arrays["tables.codes"]) > 0
+    fresh = Tables(arrays_of(spec, 500, 500), 0)
+    fresh.center[:] = new.center
+    build(fresh, hasher, weights)
+    np.testing.assert_array_equal(arrays["tables.codes"], fresh.codes)
+    np.testing.assert_array_equal(np.sort(_padded(new), axis=-1), np.sort(_padded(fresh), axis=-1))
+
+
+def _padded(tables):
+    places = np.arange(tables.bucket_size) < tables.sizes[..., None]
+    return np.where(places, tables.ids, EMPTY)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), bucket_size=st.integers(1, 8), n_codes=st.integers(1, 3))
+def test_retrieved_are_the_union_of_the_buckets(seed, bucket_size, n_codes):
+    """Retrieved ids are those of all buckets named, each once; -1 names none."""
+    random = np.random.default_rng(seed)
+    tables = tables_of(bucket_size)
+    tables.insert(
+        np.arange(N_ROWS, dtype=np.int32),
+        random.integers(0, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32),
+    )
+    codes = random.integers(-1, SPEC.n_buckets, (5, N_TABLES, n_codes)).astype(np.int32)
+    ids, found = retrieve(tables, codes)
+    for i in range(5):
+        union = set()
+        for table in range(N_TABLES):
+            for code in codes[i, table]:
+                if code >= 0:
+                    union |= set(tables.ids[table, code, : tables.sizes[table, code]].tolist())
+        got = ids[i, : found[i]].tolist()
+        assert len(got) == len(set(got))
+        assert set(got) == union
