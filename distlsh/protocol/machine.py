@@ -167,7 +167,7 @@ class RunMachine:
             case Evaluate():
                 self._actions.append(act.BeginEvaluation(step.kind))
                 rows = self.plan.n_final_rows if step.kind == "final" else self.plan.n_eval_rows
-                self._ledger = Ledger(self._number(step.task_kind, rows, self.plan.eval_chunk))
+                self._ledger = Ledger(self._number(step.task_kind, rows, self.plan.eval_size(rows)))
             case Refresh():
                 self._ledger = Ledger()
             case Finish(status):

@@ -6,6 +6,8 @@ import msgspec
 
 from distlsh.protocol.rehash_schedule import RehashSchedule
 
+_EVAL_TASKS_PER_WORKER = 4
+
 
 class Position(msgspec.Struct, kw_only=True):
     """Where a run is: with the arrays of a checkpoint, all that resuming needs.
@@ -43,12 +45,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     deterministic: bool = False
     init_parts: int = 1
     label_chunk: int = 16_384
-    eval_chunk: int = 512
+    eval_chunk: int = 1024  # at most
+    workers: int = 1
     n_eval_rows: int = 0
     n_final_rows: int = 0
     eval_initial: bool = True
     eval_interval: int = 0
     checkpoint_interval: int = 0
+
+    def eval_size(self, n_rows: int) -> int:
+        """Return the rows of an evaluation's tasks: large for BLAS, enough tasks for all workers."""
+        share = -(-n_rows // (_EVAL_TASKS_PER_WORKER * self.workers))
+        return max(1, min(self.eval_chunk, share))
 
     def start(self) -> Position:
         """Return the position of a run that has not begun."""

@@ -88,6 +88,7 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         deterministic=config.train.deterministic,
         init_parts=_PARTS_PER_WORKER * workers,
         label_chunk=max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))),
+        workers=workers,
         n_eval_rows=min(config.eval.n_rows, n_test),
         n_final_rows=count_rows(n_test, config.eval.final_rows),
         eval_initial=config.eval.initial,

@@ -34,7 +34,7 @@ from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
 _BLOCK = 1024
-_EVAL_BLOCK = 256
+_EVAL_BLOCK = 1024
 
 
 def main(packed: bytes) -> None:
