@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from distlsh.cli.format import count, duration, metric, number, share
 from distlsh.config.schema import Config
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Summary
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _PLAIN_INTERVAL_S = 5.0
 _MAX_WORKERS_SHOWN = 8
+_KEPT = ("loss", "n_active_mean", "rows_updated_mean", "mac_fraction", "lr")
 
 
 def make_display(*, quiet: bool = False) -> Display:
@@ -116,7 +119,7 @@ class LiveDisplay(Display):
         self._live.start()
 
     def report(self, report: Report) -> None:
-        self._report = report
+        self._report = report if self._report is None else with_last_figures(report, self._report)
         self._draw()
 
     def evaluation(self, evaluation: Evaluation) -> None:
@@ -141,7 +144,7 @@ class LiveDisplay(Display):
         from distlsh.cli.summary import summary_table
 
         self._live.stop()
-        self._console.print(summary_table(summary))
+        self._console.print(summary_table(summary), soft_wrap=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -152,6 +155,12 @@ class LiveDisplay(Display):
             return
         self._drawn_s = now
         self._live.update(picture(self._title, self._report, self._evaluation, self._rehash), refresh=True)
+
+
+def with_last_figures(report: Report, before: Report) -> Report:
+    """Return ``report`` with figures of the one before where it has none, as while evaluating."""
+    kept = {name: getattr(before, name) for name in _KEPT if getattr(report, name) is None}
+    return msgspec.structs.replace(report, **kept)
 
 
 def report_line(report: Report) -> str:

@@ -21,6 +21,7 @@ _FILES = (
     ("eval.jsonl", "the evaluations"),
     ("checkpoints", "the trained network"),
     ("logs", "what the processes said"),
+    ("plots", "pictures of the run"),
 )
 
 
@@ -63,9 +64,8 @@ def _workers(n: int) -> str:
 
 
 def file_rows(run_dir: Path) -> list[Row]:
-    """Return (path, what it is) for all that lies in the run directory."""
-    found = [(str(run_dir / name), what) for name, what in _FILES if (run_dir / name).exists()]
-    return [*found, *([(str(run_dir / "plots"), "plots")] if (run_dir / "plots").is_dir() else [])]
+    """Return (name, what it is) for all that lies in the run directory."""
+    return [(name, what) for name, what in _FILES if (run_dir / name).exists()]
 
 
 def next_commands(summary: Summary) -> list[str]:
@@ -93,7 +93,8 @@ def summary_table(summary: Summary) -> RenderableType:
         for i, (name, value) in enumerate(rows):
             table.add_row(f"  {name}", Text(value), end_section=i == len(rows) - 1)
     files = Table.grid(padding=(0, 2))
-    for path, what in file_rows(Path(summary.run_dir)):
-        files.add_row(Text(path), Text(what, style="dim"))
+    for name, what in file_rows(Path(summary.run_dir)):
+        files.add_row(Text(f"  {name}"), Text(what, style="dim"))
     commands = [Text(f"  {command}") for command in next_commands(summary)]
-    return Group(table, files, Text("next:", style="bold"), *commands)
+    where = Text(f"in {summary.run_dir}", style="bold")
+    return Group(table, where, files, Text("next", style="bold"), *commands)

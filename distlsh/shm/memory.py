@@ -17,10 +17,10 @@ from distlsh.shm.spec import ArraySpec
 
 SHM_FOLDER = Path("/dev/shm")
 
-COORDINATOR_BYTES = 120 << 20
+COORDINATOR_BYTES = 64 << 20
 """Private memory of the coordinator: interpreter, libraries, compiled kernels."""
 
-CHILD_BYTES = 40 << 20
+CHILD_BYTES = 16 << 20
 """Private memory of a worker or the rehasher: what it does not share with the fork server."""
 
 _EVAL_BLOCK, _EVAL_LABELS = 256, 8192

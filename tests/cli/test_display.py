@@ -16,6 +16,7 @@ from distlsh.cli.display import (
     make_display,
     picture,
     report_line,
+    with_last_figures,
 )
 from distlsh.config.schema import Config
 from distlsh.protocol.reports import Notice, Rehash
@@ -68,6 +69,12 @@ def test_live_picture_of_a_run_that_has_nothing_yet(make_report):
     text = rendered(picture("x", make_report(phase="init", epoch_size=0, epoch_done=0, **nothing)))
     assert "0.0%  0 of 0" in text
     assert "left -" in text
+
+
+def test_last_figures_stay_while_nothing_is_trained(make_report):
+    """While an evaluation runs, the picture keeps the last loss rather than a dash."""
+    report = with_last_figures(make_report(phase="evaluate", loss=None, lr=0.5), make_report())
+    assert (report.loss, report.lr, report.phase) == (0.12345, 0.5, "evaluate")
 
 
 def test_many_workers_are_cut_short(make_report):

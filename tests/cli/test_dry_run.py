@@ -27,7 +27,7 @@ def test_table_of_memory():
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert f"output.weights 4.0 GiB f4[{GIB}, 1] model.hidden" in lines
     assert "shared, in /dev/shm 4.0 GiB" in lines
-    assert "workers 80.0 MiB 2 processes run.workers" in lines
+    assert "workers 32.0 MiB 2 processes run.workers" in lines
     assert "/dev/shm 1.0 GiB free of 1.0 GiB does not fit" in lines
     assert "RAM 4.0 GiB free of 8.0 GiB does not fit" in lines
 
@@ -64,7 +64,7 @@ def test_sizes_of_generated_data_are_not_generated():
 
 def test_plan_has_a_rehasher_only_with_tables():
     """A budget of all labels means a dense output: no tables and no rehasher."""
-    config = load_config(None, ["lsh.n_active=20000"])
+    config = load_config(None, ["lsh.n_active=30000"])
     names = {item.name for item in memory_plan(config, *measure(config)).items}
     assert "rehasher" not in names
     assert "tables.ids" not in names
