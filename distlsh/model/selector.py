@@ -17,7 +17,14 @@ class LshSelector:
     """
 
     def __init__(
-        self, reader: TableReader, dataset: Instances, *, n_labels: int, n_active: int, n_random: int, batch: int
+        self,
+        reader: TableReader,
+        dataset: Instances,
+        *,
+        n_labels: int,
+        n_active: int,
+        n_random: int,
+        batch: int,
     ) -> None:
         spec = reader.spec
         self._reader = reader
