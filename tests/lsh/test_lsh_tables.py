@@ -242,3 +242,34 @@ def test_retrieved_are_the_union_of_the_buckets(seed, bucket_size, n_codes):
         got = ids[i, : found[i]].tolist()
         assert len(got) == len(set(got))
         assert set(got) == union
+
+
+def test_rows_are_announced_before_they_are_read():
+    """Every row is announced once, before its hash: marks cleared then lose no later update."""
+    spec = HashSpec("srp", 4, 6, 0, 24)
+    weights = np.random.default_rng(0).standard_normal((9000, 24)).astype(np.float32)
+    arrays = arrays_of(spec, 9000, 64)
+    tables, announced = Tables(arrays, 0), []
+
+    def before_rows(ids):
+        announced.extend(ids.tolist())
+        weights[ids] *= -1
+
+    build(tables, Hasher(spec), weights, before_rows=before_rows)
+    assert announced == list(range(9000))
+    np.testing.assert_array_equal(tables.codes, Hasher(spec).codes(weights))
+    announced.clear()
+    rows = np.arange(0, 9000, 2, dtype=np.int32)
+    assert refresh(tables, Hasher(spec), weights, rows, before_rows=before_rows) > 0
+    assert announced == rows.tolist()
+    np.testing.assert_array_equal(tables.codes, Hasher(spec).codes(weights))
+
+
+def test_full_buckets_of_built_tables_favour_no_ids():
+    """A build inserts in random order: low and high ids survive overflowing buckets alike (six sigma)."""
+    spec = HashSpec("srp", 2, 8, 0, 24)
+    weights = np.random.default_rng(0).standard_normal((4000, 24)).astype(np.float32)
+    tables = Tables(arrays_of(spec, 4000, 100), 0)
+    build(tables, Hasher(spec), weights)
+    held = tables.ids[np.arange(100) < tables.sizes[..., None]]
+    assert abs(np.mean(held < 2000) - 0.5) < 6 * 0.5 / np.sqrt(len(held))

@@ -1,0 +1,148 @@
+"""Time hashing, tables and active sets on one core: `python benchmarks/kernels/lsh.py [--help]`.
+
+CPU seconds of this thread, so that other work on the machine disturbs little; the best of
+several runs, kernels compiled before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distlsh.kernels.random import sample_seeds
+from distlsh.lsh import (
+    ActiveSampler,
+    Hasher,
+    HashSpec,
+    Tables,
+    build,
+    mean_row,
+    refresh,
+    retrieve,
+    table_specs,
+)
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cross_polytope K2 L40 dim 64, 4 probes": dict(
+        family="cross_polytope", n_hashes=2, n_tables=40, n_probes=4, dim=64
+    ),
+    "cross_polytope K2 L40 dim 256, 8 probes": dict(
+        family="cross_polytope", n_hashes=2, n_tables=40, n_probes=8, dim=256
+    ),
+    "srp K12 L40, 4 probes": dict(family="srp", n_hashes=12, n_tables=40, n_probes=4),
+    "dwta K4 L50 bins of 8, 4 probes": dict(family="dwta", n_hashes=4, n_tables=50, n_probes=4),
+}
+
+
+def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
+    """Return the least CPU time of a call."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.thread_time()
+        call()
+        best = min(best, time.thread_time() - start)
+    return best
+
+
+def hashing(name: str, n_rows: int, width: int) -> None:
+    """Print rows and queries a second of one setting."""
+    hasher = Hasher(HashSpec(n_dims=width, **SETTINGS[name]))
+    rows = np.random.default_rng(0).standard_normal((8192, width)).astype(np.float32)
+    codes = np.empty((8192, hasher.spec.n_tables), np.int32)
+    probes = np.empty((32, hasher.spec.n_tables, 1 + hasher.spec.n_probes), np.int32)
+    of_rows = seconds(lambda: hasher.codes(rows, codes)) / len(rows)
+    of_queries = seconds(lambda: [hasher.probes(rows[i : i + 32], probes) for i in range(0, 2048, 32)]) / 2048
+    print(
+        f"{name}: hash {1 / of_rows:,.0f} rows/s ({n_rows:,} in {n_rows * of_rows:.2f} s), "
+        f"probes {of_queries * 1e6:.1f} us a query in batches of 32"
+    )
+
+
+def maintaining(n_rows: int, width: int, bucket_size: int) -> None:
+    """Print the costs of building, refreshing and reading the tables."""
+    spec = HashSpec(n_dims=width, **SETTINGS["cross_polytope K2 L40 dim 64, 4 probes"])
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((n_rows, 64), np.float32) @ random.standard_normal(
+        (64, width), np.float32
+    )
+    arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n_rows, bucket_size)}
+    hasher, sizes = Hasher(spec), f"{n_rows:,} x {spec.n_tables} codes"
+    arrays["tables.center"][:] = mean_row(weights)
+    ids = np.arange(n_rows, dtype=np.int32)
+    for policy in ("fifo", "reservoir"):
+        tables = Tables(arrays, 0, policy)
+        build(tables, hasher, weights)
+
+        def insert(tables: Tables = tables) -> None:
+            tables.clear()
+            tables.insert(ids, tables.codes)
+
+        took = seconds(insert)
+        print(
+            f"{policy} insert: {n_rows * spec.n_tables / took / 1e6:.1f} M a second ({sizes} in {took:.2f} s)"
+        )
+    current, idle = Tables(arrays, 0), Tables(arrays, 1)
+    print(f"build, hashing included: {seconds(lambda: build(current, hasher, weights), 2):.2f} s")
+    idle.copy_from(current)
+    print(f"copy of a buffer: {seconds(lambda: idle.copy_from(current)):.3f} s")
+    some = np.sort(random.choice(ids, n_rows // 20, replace=False))
+    weights[some] += 0.3 * random.standard_normal((len(some), width), np.float32) * weights.std()
+    start = time.thread_time()
+    moved = refresh(idle, hasher, weights, some)
+    share = moved / (len(some) * spec.n_tables)
+    print(f"refresh of 5% of the rows, {share:.0%} of their codes moved: {time.thread_time() - start:.3f} s")
+    reading(current, hasher, weights)
+
+
+def reading(tables: Tables, hasher: Hasher, weights: np.ndarray) -> None:
+    """Print the costs of choosing active sets and of retrieving."""
+    random = np.random.default_rng(1)
+    n, m = 2048, 32
+    queries = weights[random.integers(0, len(weights), n)]
+    queries = queries + 0.5 * weights.std() * random.standard_normal(queries.shape, np.float32)
+    sampler = ActiveSampler(
+        len(weights), 512, 0,
+        n_tables=tables.n_tables, n_probes=hasher.spec.n_probes, bucket_size=tables.bucket_size, batch=m,
+    )  # fmt: skip
+    indptr, labels = np.arange(len(weights) + 1), np.arange(len(weights), dtype=np.int32)
+    rows, seeds = random.integers(0, len(weights), n), np.empty(n, np.uint64)
+    sample_seeds(np.uint64(1), np.uint64(0), seeds)
+    active, bounds = np.empty((m, 512), np.int32), np.empty((m, 3), np.int32)
+    for n_probes in range(hasher.spec.n_probes + 1):
+        probes = hasher.probes(queries)
+        probes[:, :, 1 + n_probes :] = -1
+
+        def select(probes: np.ndarray = probes) -> None:
+            for i in range(0, n, m):
+                at = slice(i, i + m)
+                sampler.select(tables, probes[at], indptr, labels, rows[at], seeds[at], active, bounds)
+
+        took, read = (
+            seconds(select) / n * 1e6,
+            seconds(lambda probes=probes: retrieve(tables, probes)) / n * 1e6,
+        )
+        hits = tables.sizes[np.arange(tables.n_tables)[:, None], probes[:, :, : 1 + n_probes]].sum() / n
+        print(
+            f"{tables.n_tables * (1 + n_probes)} buckets, {hits:.0f} hits a query: "
+            f"select {took:.1f} us a sample, retrieve {read:.1f} us"
+        )
+
+
+def main() -> None:
+    """Read the sizes and print every timing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=220_000)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--bucket-size", type=int, default=64)
+    arguments = parser.parse_args()
+    for name in SETTINGS:
+        hashing(name, arguments.rows, arguments.width)
+    maintaining(arguments.rows, arguments.width, arguments.bucket_size)
+
+
+if __name__ == "__main__":
+    main()
