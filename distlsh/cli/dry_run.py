@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from distlsh.cli.memory import memory_table
 from distlsh.config.load import dump_yaml
-from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +20,8 @@ def dry_run(config: Config) -> None:
     Data files are parsed if they were not before: their sizes decide.  Generated data is not
     generated.
     """
+    from distlsh.runtime.layout import memory_plan
+
     sizes, data_bytes = measure(config)
     plan = memory_plan(config, sizes, data_bytes)
     print(dump_yaml(config))
@@ -34,19 +35,6 @@ def _console() -> Console:
 
     console = Console()
     return console if console.is_terminal else Console(width=120)
-
-
-def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
-    """Return what a run with data of these sizes will hold in memory."""
-    from distlsh.runtime.layout import plan_arrays, uses_tables
-
-    return MemoryPlan.build(
-        plan_arrays(config, sizes),
-        n_workers=config.run.workers,
-        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
-        data_bytes=data_bytes,
-        tables=uses_tables(config, sizes.n_labels),
-    )
 
 
 def measure(config: Config) -> tuple[Sizes, int]:
@@ -72,17 +60,8 @@ def _generated_bytes(synth: SynthConfig) -> int:
 
 
 def _measure_files(config: Config) -> tuple[Sizes, int]:
-    import numpy as np
-
     from distlsh.data.opening import open_pair
-    from distlsh.runtime.layout import Sizes
+    from distlsh.runtime.assembly import Data
 
-    train, test = open_pair(config.data)
-    sizes = Sizes(
-        n_features=train.n_features,
-        n_labels=train.n_labels,
-        n_train=train.n_rows,
-        n_test=0 if test is None else test.n_rows,
-        max_labels=int(np.diff(train.label_indptr).max(initial=0)),
-    )
-    return sizes, train.n_bytes + (0 if test is None else test.n_bytes)
+    data = Data(*open_pair(config.data))
+    return data.sizes, data.n_bytes

@@ -79,12 +79,9 @@ def _metrics(sums: RankingSums, n_rows: int) -> dict[str, float]:
     return values
 
 
-_LSH_METRICS = ("p_at_1", "p_at_3", "p_at_5", "ndcg_at_5", "psp_at_1", "psp_at_5")
-
-
 def _lsh_fields(sums: EvalSums, lsh: LshSums) -> dict[str, float]:
     metrics = _metrics(lsh.ranking, sums.n_rows)
-    return {f"lsh_{name}": metrics[name] for name in _LSH_METRICS} | {
+    return {f"lsh_{name}": value for name, value in metrics.items()} | {
         "table_recall_at_1": _share(lsh.top_1_found, lsh.top_1),
         "table_recall_at_10": _share(lsh.top_10_found, lsh.top_10),
         "retrieved_mean": _share(lsh.retrieved, sums.n_rows),

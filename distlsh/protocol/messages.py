@@ -10,7 +10,6 @@ from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report
 
-
 T = TypeVar("T")
 
 

@@ -55,8 +55,11 @@ class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
     lsh_p_at_1: float | None = None
     lsh_p_at_3: float | None = None
     lsh_p_at_5: float | None = None
+    lsh_ndcg_at_1: float | None = None
+    lsh_ndcg_at_3: float | None = None
     lsh_ndcg_at_5: float | None = None
     lsh_psp_at_1: float | None = None
+    lsh_psp_at_3: float | None = None
     lsh_psp_at_5: float | None = None
     table_recall_at_1: float | None = None  # exact top-1 among the retrieved
     table_recall_at_10: float | None = None

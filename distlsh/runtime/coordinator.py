@@ -203,9 +203,9 @@ class Coordinator:
         self.memory.sample(self._staff.pids)
         if self.meter.non_finite:
             raise DistlshError(
-                f"the loss is no longer a number after {self._machine.position.samples:,} samples; lower train.lr "
-                f"(now {self._config.train.lr:g}) or model.scale, and continue from the last checkpoint in "
-                f"{self._run_dir.checkpoints} or start again"
+                f"the loss is no longer a number after {self._machine.position.samples:,} samples; "
+                f"lower train.lr (now {self._config.train.lr:g}) or model.scale and start again; "
+                f"checkpoints of before are in {self._run_dir.checkpoints}"
             )
         now = time.monotonic()
         if now >= self._next_report:

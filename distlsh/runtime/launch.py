@@ -17,9 +17,10 @@ from distlsh.runtime.assembly import Data, Parts, assemble
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.coordinator import Coordinator
 from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.layout import memory_plan
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
-from distlsh.runtime.processes import ForkServer
+from distlsh.runtime.processes import ForkServer, kernels_are_compiled
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
@@ -67,10 +68,12 @@ class _Session:
 
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
         sweep()
+        self._check_run_dir(resume, new_dir)
         server = ForkServer()
         self.stack.callback(server.stop)
         server.start()
         data = self._load()
+        memory_plan(self.config, data.sizes, data.n_bytes).check()
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)
         self.observer.start(self.config, self.run_dir.path)
@@ -96,11 +99,20 @@ class _Session:
         self.clock.switch(None)
         return data
 
+    def _check_run_dir(self, resume: Path | None, new_dir: Path | None) -> None:
+        # Before anything slow: wrong usage is answered at once.
+        if resume is not None:
+            RunDir.open(resume)
+        elif (chosen := self._chosen(new_dir)) is not None:
+            RunDir(chosen).check_free()
+
+    def _chosen(self, new_dir: Path | None) -> Path | None:
+        return new_dir or (Path(self.config.run.dir) if self.config.run.dir else None)
+
     def _open_run_dir(self, resume: Path | None, new_dir: Path | None) -> RunDir:
         if resume is not None:
             return RunDir.open(resume)
-        chosen = new_dir or (Path(self.config.run.dir) if self.config.run.dir else None)
-        run_dir = RunDir.create(chosen, self.config.run.name or "run")
+        run_dir = RunDir.create(self._chosen(new_dir), self.config.run.name or "run")
         run_dir.config.write_text(dump_yaml(self.config))
         return run_dir
 
@@ -127,6 +139,8 @@ class _Session:
         )
         for warning in warnings:
             coordinator.notice("warning", warning)
+        if not kernels_are_compiled():
+            coordinator.notice("info", "compiling kernels: about a minute, in the first run only")
         coordinator.notice("info", f"metrics are published at {parts.publish}")
         return coordinator
 

@@ -9,6 +9,7 @@ from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import table_specs
 from distlsh.model.spec import NetworkSpec, parameter_specs
+from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
 
 COUNTERS = 16
@@ -48,3 +49,14 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
         ArraySpec("runtime.slots", (workers, SLOT_PLACES), "i8"),
         ArraySpec("runtime.counters", (workers, COUNTERS), "f8"),
     ]
+
+
+def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
+    """Return what a run on data of these sizes holds in memory, against what the machine has."""
+    return MemoryPlan.build(
+        plan_arrays(config, sizes),
+        n_workers=config.run.workers,
+        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
+        data_bytes=data_bytes,
+        tables=uses_tables(config, sizes.n_labels),
+    )

@@ -23,6 +23,7 @@ class Meter:
         self._epoch_size = epoch_size
         self._before = counters.copy()
         self._rates: list[tuple[float, NDArray[np.float64]]] = []
+        self._last_rates = [0.0] * len(counters)
         self.rehashes = 0
         self.generation = 0
         self._published_at: float | None = None
@@ -107,9 +108,9 @@ class Meter:
         while now - self._rates[0][0] > _RATE_WINDOW_S and len(self._rates) > 2:
             self._rates.pop(0)
         then, before = self._rates[0]
-        if now <= then:
-            return [0.0] * len(counters)
-        return [float(x) for x in (counters[:, At.SAMPLES] - before) / (now - then)]
+        if now > then:
+            self._last_rates = [float(x) for x in (counters[:, At.SAMPLES] - before) / (now - then)]
+        return self._last_rates  # of before, in the first report after a pause
 
 
 def means(sums: NDArray[np.float64]) -> dict[str, Any]:

@@ -31,13 +31,18 @@ class RunDir:
         if path is None:
             path = _free(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
         run_dir = cls(path.absolute())
-        if run_dir.config.exists():
-            raise UsageError(
-                f"{path} holds a run already; continue it with --resume {path}, or name another folder"
-            )
+        run_dir.check_free()
         run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
         run_dir.logs.mkdir(exist_ok=True)
         return run_dir
+
+    def check_free(self) -> None:
+        """Raise UsageError if a run lies here already."""
+        if self.config.exists():
+            raise UsageError(
+                f"{self.path} holds a run already; "
+                f"continue it with --resume {self.path}, or name another folder"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunDir:

@@ -7,10 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from distlsh.cli.dry_run import measure, memory_plan
+from distlsh.cli.dry_run import measure
 from distlsh.cli.launch import main
 from distlsh.cli.memory import memory_table
 from distlsh.config.load import load_config, parse_config
+from distlsh.runtime.layout import memory_plan
 from distlsh.shm import memory
 from distlsh.shm.memory import Machine, MemoryPlan
 from distlsh.shm.spec import ArraySpec

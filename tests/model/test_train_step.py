@@ -69,9 +69,7 @@ def train_config(**changes) -> TrainConfig:
 @pytest.mark.parametrize("sparse", [True, False])
 def test_one_sgd_step_is_the_gradient(hidden, activation, normalize, loss, sparse):
     """SGD moves each array by -lr times its central difference, with all or four outputs active."""
-    spec = NetworkSpec(
-        6, hidden, 7, activation, normalize, scale=2.0, bias=True, loss=loss, optimizer="sgd"
-    )
+    spec = NetworkSpec(6, hidden, 7, activation, normalize, scale=2.0, bias=True, loss=loss, optimizer="sgd")
     data = one_sample(11, [5, 2])
     network = make_network(spec, 4)
     before = {k: v.copy() for k, v in network.arrays.items()}
