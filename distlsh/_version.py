@@ -1,3 +1,3 @@
-"""The version, in one place: read by the build, the commands and the checkpoints."""
+"""The version, in one place: read by the build and the commands."""
 
 __version__ = "0.1.0"

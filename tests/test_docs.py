@@ -68,7 +68,8 @@ def test_the_example_configuration_is_accepted():
 
 def test_every_shared_array_is_in_the_architecture_page():
     """The table of the arena lists what `plan_arrays` makes."""
-    config = parse_config("{data: {train: x}, lsh: {n_active: 4, dim: 8}, model: {hidden: [8, 8], bias: true}}")
+    model, lsh = "model: {hidden: [8, 8], bias: true}", "lsh: {n_active: 4, dim: 8}"
+    config = parse_config(f"{{data: {{train: x}}, {model}, {lsh}}}")
     sizes = Sizes(n_features=50, n_labels=100, n_train=10, n_test=0, max_labels=2)
     for spec in plan_arrays(config, sizes):
         group, _, name = spec.name.replace("hidden.1", "hidden.<i>").rpartition(".")

@@ -118,7 +118,7 @@ class EvalConfig(_Group, frozen=True):
 class CheckpointConfig(_Group, frozen=True):
     interval: Count = 0  # samples between checkpoints; 0: after each epoch
     keep: Positive = 2
-    optimizer_state: bool = True  # without it, a run cannot be resumed
+    optimizer_state: bool = True  # also in the final checkpoint; those before it always have it
 
 
 class RunConfig(_Group, frozen=True):

@@ -25,7 +25,7 @@ from distlsh.transport.metrics import MetricsClient
 
 
 class Link:
-    """A child's sockets, and its heartbeat: call `beat` at least once a second."""
+    """A child's sockets, and its heartbeat: call `beat` more often than ``run.heartbeat_s``."""
 
     def __init__(self, setup: ChildSetup) -> None:
         self.role = setup.role

@@ -11,8 +11,8 @@ import psutil
 class RunClock:
     """Adds up seconds by account; one account runs at a time.
 
-    ``train`` runs from the first task of initialisation to the last step, without
-    evaluations and the saving after the last step.
+    ``train`` runs from the first task of initialisation to the tables' refresh after the last
+    step, without evaluations and the saving after the last step.
     """
 
     def __init__(self) -> None:
