@@ -23,16 +23,19 @@ from distlsh.shm.generation import (
 )
 
 N_CELLS = 64
-TORN, DONE = 1, 2
+TORN, DONE, NOISE = 1, 2, 3
 """Places of a slot's cache line that the tests use."""
 
 
 class Shared:
-    """A generation, reader slots and two buffers in one block of memory."""
+    """A generation, reader slots and two buffers in memory that forked processes share.
 
-    def __init__(self, n_readers, memory=None):
+    They start cache lines, as in a run: on one line, errors would not show.
+    """
+
+    def __init__(self, n_readers):
         size = GENERATION_WIDTH + 8 * n_readers + 2 * N_CELLS
-        flat = np.zeros(size, np.int64) if memory is None else np.ndarray(size, np.int64, memory)
+        flat = np.ndarray(size, np.int64, mmap.mmap(-1, 8 * size))
         self.generation = flat[:GENERATION_WIDTH]
         self.slots = flat[GENERATION_WIDTH : GENERATION_WIDTH + 8 * n_readers].reshape(n_readers, 8)
         self.buffers = flat[-2 * N_CELLS :].reshape(2, N_CELLS)
@@ -84,7 +87,7 @@ def _holds_only(buffer, value):
 
 @njit(nogil=True)
 def read_often(generation, slots, buffers, worker, n_reads):
-    """Take the current generation ``n_reads`` times; write how many met another's writing to the slot's line."""
+    """Take the current generation ``n_reads`` times; note how many reads met the writer's writing."""
     torn = 0
     for _ in range(n_reads):
         seen = acquire(generation, slots, worker)
@@ -99,11 +102,15 @@ def write_while_read(generation, slots, buffers):
     """Fill and publish one generation after the other, until all readers are done; return the last."""
     new, n_done = 0, 0
     while n_done < slots.shape[0]:
-        if writable(generation, slots):
-            new += 1
-            for i in range(buffers.shape[1]):
-                buffers[new % 2, i] = new
-            publish(generation, new)
+        # Many tries between looks at the readers: the window for an error is a few nanoseconds.
+        for _ in range(1000):
+            if writable(generation, slots):
+                new += 1
+                for i in range(buffers.shape[1]):
+                    buffers[new % 2, i] = new
+                # Taking the slots' lines away makes the readers' stores to them wait.
+                slots[:, NOISE] = new
+                publish(generation, new)
         n_done = 0
         for worker in range(slots.shape[0]):
             n_done += load_shared(slots[worker], DONE)
@@ -113,7 +120,8 @@ def write_while_read(generation, slots, buffers):
 def test_threads_never_read_a_buffer_that_is_being_written():
     """A reader and a writer at full speed: the reader never meets a half-filled buffer.
 
-    Without the fences of `acquire` and `publish`, about one read in 400 does on x86.
+    Without the fences of `acquire`, `publish` and `writable`, a longer run on two x86 cores met
+    one in a thousand reads; a run as short as this one may miss them.
     """
     shared = Shared(1)
     shared.reset()
@@ -121,7 +129,7 @@ def test_threads_never_read_a_buffer_that_is_being_written():
     read_often(*everything, 0, 0)
     write_while_read(*everything)
     shared.reset()
-    reader = threading.Thread(target=read_often, args=(*everything, 0, 2_000_000))
+    reader = threading.Thread(target=read_often, args=(*everything, 0, 8_000_000))
     reader.start()
     last = write_while_read(*everything)
     reader.join()
@@ -129,16 +137,14 @@ def test_threads_never_read_a_buffer_that_is_being_written():
     assert shared.slots[0, TORN] == 0
 
 
-def _read_in_a_process(memory, worker, n_reads):
-    shared = Shared(2, memory)
+def _read_in_a_process(shared, worker, n_reads):
     read_often(shared.generation, shared.slots, shared.buffers, worker, n_reads)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_never_read_a_buffer_that_is_being_written():
     """Two reading processes and a writing one over shared memory: the same."""
-    memory = mmap.mmap(-1, 8 * (GENERATION_WIDTH + 16 + 2 * N_CELLS))
-    shared = Shared(2, memory)
+    shared = Shared(2)
     shared.slots[:, DONE] = 1
     everything = (shared.generation, shared.slots, shared.buffers)
     read_often(*everything, 0, 0)
@@ -146,7 +152,7 @@ def test_processes_never_read_a_buffer_that_is_being_written():
     shared.reset()
     context = multiprocessing.get_context("fork")
     readers = [
-        context.Process(target=_read_in_a_process, args=(memory, worker, 200_000)) for worker in range(2)
+        context.Process(target=_read_in_a_process, args=(shared, worker, 200_000)) for worker in range(2)
     ]
     try:
         for reader in readers:
