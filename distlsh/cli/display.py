@@ -38,6 +38,9 @@ def make_display(*, quiet: bool = False) -> Display:
 class Display:
     """The quiet display, and the base of the others: warnings alone, on standard error."""
 
+    def parsing(self, path: Path) -> None:
+        """A data file is read for the first time, which takes a while."""
+
     def start(self, config: Config, run_dir: Path) -> None:
         """The run has a directory and begins."""
 

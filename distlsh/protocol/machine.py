@@ -38,6 +38,8 @@ class RunMachine:
         self._ready: set[int] = set()
         self._rehasher_ready = False
         self._refreshing = False
+        self._full = False  # the refresh under way is a full one
+        self._redo = False  # a worker died while the first values were written
         self._wanted: list[Step] = []  # steps for which training is held
         self._stopping = False
         self._actions: list[act.Action] = []
@@ -61,8 +63,7 @@ class RunMachine:
             case ev.WorkerReady(worker):
                 self._ready.add(worker)
             case ev.WorkerLost(worker):
-                self._ready.discard(worker)
-                self._ledger.lose(worker)
+                self._worker_lost(worker)
             case ev.TaskDone(worker, task_id):
                 self._task_done(worker, task_id)
             case ev.RehasherReady():
@@ -103,6 +104,12 @@ class RunMachine:
             self.position.samples += task.last - task.first
             self._look_at_schedules()
 
+    def _worker_lost(self, worker: int) -> None:
+        self._ready.discard(worker)
+        task = self._ledger.lose(worker)
+        # Half of such a task may be done, and done again it would count twice: start over.
+        self._redo = self._redo or (task is not None and isinstance(self._step, Parallel))
+
     def _look_at_schedules(self) -> None:
         position, plan = self.position, self.plan
         if plan.tables and position.schedule.due(position.samples):
@@ -121,8 +128,8 @@ class RunMachine:
             self._begin_rehash(full=False)
 
     def _begin_rehash(self, full: bool) -> None:
-        self._refreshing = True
-        self._actions.append(act.BeginRehash(full or self.position.rebuild))
+        self._refreshing, self._full = True, full or self.position.rebuild
+        self._actions.append(act.BeginRehash(self._full))
 
     def _rehash_done(self, changed_share: float) -> None:
         if not self._refreshing:
@@ -133,7 +140,8 @@ class RunMachine:
         if self._step is not None and self._step.name == "tables":
             self.position.schedule.start(self.position.samples)
         else:
-            self.position.schedule.refreshed(self.position.samples, changed_share)
+            drift = 0.0 if self._full else changed_share  # a rebuild says nothing of drift
+            self.position.schedule.refreshed(self.position.samples, drift)
 
     def _rehasher_lost(self) -> None:
         self._rehasher_ready = False
@@ -146,6 +154,11 @@ class RunMachine:
         while self.finished is None:
             if self._step is None:
                 self._begin(self._agenda.popleft())
+            elif self._redo:
+                if not self._ledger.quiet:
+                    return
+                self._redo, self._step = False, None
+                self._agenda = deque(_from_scratch(self.plan))
             elif self._complete(self._step):
                 step, self._step = self._step, None
                 self._end(step)

@@ -17,7 +17,7 @@ from distlsh.protocol import supervision as sv
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.messages import Assign, Done, FromChild, Rehashed, StartRehash, Task
 from distlsh.protocol.plan import Position
-from distlsh.protocol.reports import Evaluation, Notice
+from distlsh.protocol.reports import Evaluation, Notice, Report
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.energy import EnergyMeter
@@ -29,7 +29,8 @@ from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopSignals
 
 _POLL_S = 0.1
-_UNTIMED = {"evaluate": "eval", "finish": None}
+_ACCOUNTS = {"evaluate": "eval", "finish": None}
+"""What the time of a stage is charged to, where it is not training."""
 
 
 class Coordinator:
@@ -69,11 +70,17 @@ class Coordinator:
         self._eval_started = 0.0
         self._next_report = 0.0
         self._stop_sent = False
+        self._cannot_write = False
 
     @property
     def train_s(self) -> float:
         """Seconds of training, those before a resume included."""
         return self._saver.base_train_s + self._clock.seconds("train")
+
+    @property
+    def samples(self) -> int:
+        """Samples trained and acknowledged, each once."""
+        return self._machine.position.samples
 
     def run(self) -> str:
         """Run to the end and return the status: "completed" or "interrupted"."""
@@ -133,7 +140,7 @@ class Coordinator:
         if stage == "start" or not (self._machine.ready_workers or "first_task" in self._clock.marks):
             return
         after_training = self._machine.position.stage == "final" and stage == "checkpoint"
-        self._clock.switch(None if after_training else _UNTIMED.get(stage, "train"))
+        self._clock.switch(None if after_training else _ACCOUNTS.get(stage, "train"))
 
     def _carry_out(self, action: act.Action) -> None:
         match action:
@@ -173,7 +180,7 @@ class Coordinator:
         )
         self.last_evaluation = evaluation
         self.meter.evaluated(evaluation)
-        self._run_dir.append(evaluation)
+        self._append(evaluation)
         self._hub.publish(evaluation)
         self._observer.evaluation(evaluation)
 
@@ -182,6 +189,14 @@ class Coordinator:
         self._clock.switch(None if final else "train")
         path = self._saver.save(position, self.train_s, self.meter.totals)
         self.notice("info", f"checkpoint {path.name} after {position.samples:,} samples")
+
+    def _append(self, line: Report | Evaluation) -> None:
+        try:
+            self._run_dir.append(line)
+        except OSError as error:
+            if not self._cannot_write:
+                self._cannot_write = True
+                self.notice("warning", f"{error}; the run goes on without writing its metrics")
 
     def rescue(self, error: Exception) -> None:
         """Save what was learned before ``error``; the children are gone."""
@@ -223,6 +238,6 @@ class Coordinator:
             lr=lr_at(self._config.train, samples, self._total),
             restarts=self._staff.restarts,
         )
-        self._run_dir.append(report)
+        self._append(report)
         self._hub.publish(report)
         self._observer.report(report)

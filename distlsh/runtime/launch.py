@@ -95,7 +95,7 @@ class _Session:
 
     def _load(self) -> Data:
         self.clock.switch("load")
-        data = Data(*open_pair(self.config.data))
+        data = Data(*open_pair(self.config.data, on_build=self.observer.parsing))
         self.clock.switch(None)
         return data
 
@@ -171,6 +171,7 @@ class _Session:
             clock=self.clock,
             totals=totals,
             train_s=coordinator.train_s,
+            samples=coordinator.samples,
             epoch_size=data.sizes.n_train,
             evaluation=coordinator.last_evaluation,
             popularity_p_at_1=baseline,

@@ -12,6 +12,9 @@ from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Summary
 class Observer(Protocol):
     """Gets every report as it is made; must not block for long."""
 
+    def parsing(self, path: Path) -> None:
+        """A data file is read for the first time, which takes a while."""
+
     def start(self, config: Config, run_dir: Path) -> None:
         """The run has a directory and begins."""
 
@@ -36,6 +39,9 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that looks away."""
+
+    def parsing(self, path: Path) -> None:
+        """Do nothing."""
 
     def start(self, config: Config, run_dir: Path) -> None:
         """Do nothing."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
 from distlsh.lsh.hasher import Hasher
-from distlsh.lsh.maintain import mean_row, refresh
+from distlsh.lsh.maintain import build, mean_row, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.protocol.messages import Rehashed, StartRehash, Stop
 from distlsh.protocol.reports import Rehash
@@ -20,7 +20,6 @@ from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.generation import publish, writable
 
-_BLOCK = 4096
 _POLL_S = 0.0005
 
 
@@ -73,7 +72,8 @@ class Rehasher:
         else:
             idle.copy_from(active)
             marked = np.flatnonzero(self._dirty).astype(np.int32)
-            rows, moved = len(marked), self._insert(idle, marked)
+            rows = len(marked)
+            moved = refresh(idle, self._hasher, self._weights, marked, before_rows=self._before_rows)
         publish(self._generation, generation)
         return Rehash(
             generation=generation,
@@ -92,18 +92,11 @@ class Rehasher:
             time.sleep(_POLL_S)
 
     def _rebuild(self, idle: Tables) -> tuple[int, int]:
-        idle.clear()
         idle.codes[...] = EMPTY
         idle.center[...] = mean_row(self._weights) if self._center else 0.0
-        # In id order, full buckets would always drop the same low ids.
-        order = np.random.default_rng(self._seed).permutation(idle.n_rows).astype(np.int32)
-        return idle.n_rows, self._insert(idle, order)
+        moved = build(idle, self._hasher, self._weights, seed=self._seed, before_rows=self._before_rows)
+        return idle.n_rows, moved
 
-    def _insert(self, idle: Tables, ids: NDArray[np.int32]) -> int:
-        moved = 0
-        for first in range(0, len(ids), _BLOCK):
-            block = ids[first : first + _BLOCK]
-            self._dirty[block] = 0  # before its rows are read: a later update marks them again
-            moved += refresh(idle, self._hasher, self._weights, block)
-            self._link.beat()
-        return moved
+    def _before_rows(self, ids: NDArray[np.int32]) -> None:
+        self._dirty[ids] = 0  # before the rows are read: a later update marks them again
+        self._link.beat()

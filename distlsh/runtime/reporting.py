@@ -68,7 +68,9 @@ class Meter:
         counters = self._counters.copy()
         delta = (counters - self._before).sum(axis=0)
         self._before = counters
-        samples = int(self.base_samples + counters[:, At.SAMPLES].sum())
+        # A chunk of a dead worker is trained again, and counted again.
+        trained = int(self.base_samples + counters[:, At.SAMPLES].sum())
+        samples = min(trained, self._epochs * self._epoch_size)
         per_worker = self._worker_rates(counters, phase)
         rate = float(sum(per_worker))
         done = samples - (epoch := min(samples // self._epoch_size, self._epochs - 1)) * self._epoch_size

@@ -67,13 +67,6 @@ class RunDir:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
         os.replace(temporary, self.summary)
 
-    def read_evaluations(self) -> list[Evaluation]:
-        """Return the evaluations so far."""
-        if not self.evaluations.exists():
-            return []
-        lines = self.evaluations.read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Evaluation) for line in lines if line.strip()]
-
 
 def _free(path: Path) -> Path:
     candidate, n = path, 1

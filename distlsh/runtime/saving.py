@@ -57,6 +57,8 @@ class Saver:
         arrays, state = read_checkpoint(path, verify=False, mmap=True)
         _check_same_model(path, state, self._model, self._lsh)
         for name, array in self._arena.persistent().items():
+            if name not in arrays and state["position"]["stage"] == "final" and _is_state(name):
+                continue  # all that is left is to evaluate
             if name not in arrays:
                 raise CheckpointError(f"{path} has no array {name}: it was saved without what resuming needs")
             if arrays[name].shape != array.shape:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from distlsh.errors import ChildError
+from distlsh.constants import PROTOCOL_VERSION
+from distlsh.errors import ChildError, ProtocolError
 from distlsh.protocol import supervision as sv
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Rehashed, Stop, ToChild
 from distlsh.runtime.processes import ForkServer
@@ -47,11 +48,6 @@ class Staff:
         """Process ids of the children."""
         return [process.pid for process in self._processes.values()]
 
-    @property
-    def sentinels(self) -> list[int]:
-        """File descriptors that become readable when a child ends."""
-        return [process.sentinel for process in self._processes.values()]
-
     def start(self) -> None:
         """Start every child."""
         self._carry_out(self._supervisor.start())
@@ -66,6 +62,11 @@ class Staff:
             match message:
                 case Failed(role, pid, text):
                     self._handle(sv.Crashed(role, pid, text))
+                case Hello(role, version=version) if version != PROTOCOL_VERSION:
+                    raise ProtocolError(
+                        f"{role} speaks protocol {version}, this process {PROTOCOL_VERSION}: "
+                        "distlsh was changed while it ran; start the run again"
+                    )
                 case Hello(role, pid) | Heartbeat(role, pid):
                     news += self._handle(sv.Seen(role, pid, hello=isinstance(message, Hello)))
                 case Done(role, pid) | Rehashed(role, pid):

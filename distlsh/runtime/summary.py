@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.model.counters import Counter as At
 from distlsh.protocol.reports import Evaluation, Summary
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.reporting import means
@@ -33,16 +32,17 @@ def summarise(
     clock: RunClock,
     totals: NDArray[np.float64],
     train_s: float,
+    samples: int,
     epoch_size: int,
     evaluation: Evaluation | None,
     **fields: object,
 ) -> Summary:
     """Return ``summary.json``'s content.
 
+    samples  acknowledged, each once
     totals   f8[16], the counters' sums over the whole training, resumed parts included
     train_s  likewise
     """
-    samples = int(totals[At.SAMPLES])
     averages = means(totals)
     averages.pop("rows_updated_mean", None)
     metrics = {name: getattr(evaluation, name) for name in _METRICS} if evaluation else {}

@@ -34,7 +34,6 @@ from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
 _BLOCK = 1024
-_EVAL_BLOCK = 1024
 
 
 def main(packed: bytes) -> None:
@@ -99,9 +98,9 @@ class Worker:
                 raise ProtocolError(f"a task of unknown kind {other!r}")
         return b""
 
-    def _blocks(self, rows: NDArray[np.int64], size: int = _BLOCK) -> Iterator[NDArray[np.int64]]:
-        for first in range(0, len(rows), size):
-            yield rows[first : first + size]
+    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        for first in range(0, len(rows), _BLOCK):
+            yield rows[first : first + _BLOCK]
             self._link.beat()
 
     def _train_chunk(self, task: Task) -> None:
@@ -165,7 +164,7 @@ class Worker:
         assert self._test is not None
         rows = evaluation_rows(self._test.n_rows, n_rows, self._config.train.seed)[task.first : task.last]
         sums = EvalSums()
-        for block in self._blocks(rows, _EVAL_BLOCK):
+        for block in self._blocks(rows):
             sums += self._evaluate_block(self._test, block)
         return msgspec.msgpack.encode(sums)
 

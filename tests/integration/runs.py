@@ -18,6 +18,9 @@ class Watcher:
         self.final = None
         self.run_dir = None
 
+    def parsing(self, path):
+        pass
+
     def start(self, config, run_dir):
         self.run_dir = Path(run_dir)
 

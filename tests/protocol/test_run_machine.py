@@ -204,6 +204,28 @@ def test_a_dead_rehasher_is_followed_by_a_full_refresh():
     assert world.full[position + 1] is True
 
 
+def test_a_worker_that_dies_while_first_values_are_written_starts_them_over():
+    """A half-done warm start would count instances twice: all of it is done again, before training."""
+    world = World(RunMachine(plan()), 0, 2)
+    while world.machine.stage != "warm start":
+        world.step()
+    world.kill("worker", min(world.busy))
+    kinds = []
+    original = world.carry_out
+
+    def note(action):
+        if isinstance(action, act.Assign):
+            kinds.append(action.task.kind)
+        original(action)
+
+    world.carry_out = note
+    world.run()
+    assert kinds[0] == "init" and kinds.index("warm_start") < kinds.index("warm_finish") < kinds.index(
+        "train"
+    )
+    assert world.status == "completed"
+
+
 def test_acknowledging_what_one_does_not_have_is_refused_with_the_history():
     """An impossible event raises ProtocolError that shows the events before it."""
     machine = RunMachine(plan())
