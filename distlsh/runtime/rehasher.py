@@ -71,7 +71,8 @@ class Rehasher:
             rows, moved = self._rebuild(idle)
         else:
             idle.copy_from(active)
-            marked = np.flatnonzero(self._dirty).astype(np.int32)
+            # A copy: workers mark rows meanwhile, and numpy counts the marks before it lists them.
+            marked = np.flatnonzero(self._dirty.copy()).astype(np.int32)
             rows = len(marked)
             moved = refresh(idle, self._hasher, self._weights, marked, before_rows=self._before_rows)
         publish(self._generation, generation)
