@@ -27,6 +27,9 @@ _RESOLVERS = (
         "-+.0123456789",
     ),
 )
+_OTHER_BREAKS = frozenset("\x85\u2028\u2029")
+"""Line breaks to PyYAML, which reads one as a space or as another; only double quotes escape them."""
+
 _CONSTRUCT: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda _: None,
     "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
@@ -65,6 +68,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = None if _OTHER_BREAKS.isdisjoint(data) else '"'
+        node: yaml.ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 for _tag, _pattern, _first in _RESOLVERS:
     for _class in (_Loader, _Dumper):

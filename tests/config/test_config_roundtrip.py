@@ -6,6 +6,7 @@ import math
 import typing
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
@@ -32,6 +33,9 @@ ODD_TEXT = [
     ".5",
     "+1",
     "%",
+    "\x85",
+    "a\u2028b",
+    " \u2029 \n",
 ]
 TEXT = st.text(max_size=20) | st.sampled_from(ODD_TEXT)
 
@@ -90,6 +94,14 @@ def test_dump_then_read(config):
 def test_plain_data_survives(value):
     """Dump and parse agree on what is text, a number or null."""
     assert parse(dump(value), "dumped").value == value
+
+
+@pytest.mark.parametrize("line_break", ["\x85", "\u2028", "\u2029", "\n", "\r", "\ufeff", "\x00"])
+def test_line_breaks_of_any_kind_survive(line_break):
+    """Each of YAML 1.1's line breaks, alone, inside and at the ends of text and of a key."""
+    b = line_break
+    for text in (b, f"a{b}b", f" {b} ", f"\n{b}x: 1\n", f"'{b}\\"):
+        assert parse(dump({text: [text, "plain"]}), "dumped").value == {text: [text, "plain"]}
 
 
 def test_every_key_of_the_schema_is_dumped():
