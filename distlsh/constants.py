@@ -22,5 +22,10 @@ TOP_K = 5
 RECALL_K = 10
 """Largest k of the reported table recall."""
 
-MAX_SAMPLES = 1 << 40
-"""Seeds are made from (seed, sample number); sample numbers stay below this."""
+ROW_BLOCK = 1024
+LABEL_BLOCK = 1024
+"""Rows and labels that exact inference scores together: a block's scores (4 MiB) and the weights it
+needs stay in the outer caches, and BLAS is within some percent of its best."""
+
+LSH_BLOCK = 128
+"""Rows whose candidates LSH inference retrieves together; bounds the memory of the candidates."""

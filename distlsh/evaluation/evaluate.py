@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.constants import RECALL_K, TOP_K
+from distlsh.constants import LSH_BLOCK, RECALL_K, ROW_BLOCK, TOP_K
 from distlsh.data.dataset import Dataset
 from distlsh.evaluation.ranking import labelled_rows, ranking_sums
 from distlsh.evaluation.sums import EvalSums, LshSums, RankingSums
-from distlsh.evaluation.tables import LSH_BLOCK, rank_candidates, retrieve_labels
-from distlsh.evaluation.topk import ROW_BLOCK, exact_topk
+from distlsh.evaluation.tables import rank_candidates, retrieve_labels
+from distlsh.evaluation.topk import exact_topk
 from distlsh.kernels.topk import mark_found
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.tables import Tables

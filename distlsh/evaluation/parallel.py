@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from distlsh.evaluation.topk import ROW_BLOCK
+from distlsh.constants import ROW_BLOCK
 
 _MIN_BLOCK = 64
 """Fewer rows would not repay that each block reads all weights."""

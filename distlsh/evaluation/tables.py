@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.constants import LSH_BLOCK
 from distlsh.evaluation.topk import NO_BIAS
 from distlsh.kernels.topk import candidate_topk
 from distlsh.lsh.hasher import Hasher
@@ -21,9 +22,6 @@ from distlsh.model.network import Network
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 Counts = NDArray[np.int32]
-
-LSH_BLOCK = 128
-"""Queries retrieved together; bounds the memory of their candidates."""
 
 
 class TableView:

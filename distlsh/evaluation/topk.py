@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.constants import LABEL_BLOCK, ROW_BLOCK
 from distlsh.kernels.topk import merge_topk
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-
-ROW_BLOCK = 1024
-LABEL_BLOCK = 1024
-"""A block's scores (4 MiB) and the weights it needs stay in the outer caches, and BLAS
-is within some percent of its best.  The merge adds about one percent."""
 
 NO_BIAS: Floats = np.empty(0, np.float32)
 

@@ -6,25 +6,23 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from distlsh.config.schema import Config
+from distlsh.constants import LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK
 from distlsh.errors import ResourceError
+from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.spec import ArraySpec
-
-SHM_FOLDER = Path("/dev/shm")
 
 COORDINATOR_BYTES = 64 << 20
 """Private memory of the coordinator: interpreter, libraries, compiled kernels."""
 
 CHILD_BYTES = 16 << 20
 """Private memory of a worker or the rehasher: what it does not share with the fork server."""
-
-_EVAL_BLOCK, _EVAL_LABELS = 256, 8192
-"""Rows and labels of a block of exact inference."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -46,7 +44,7 @@ class Machine:
         limit = _cgroup_bytes("memory.max")
         if limit is not None and limit < total:
             total, free = limit, min(free, limit - (_cgroup_bytes("memory.current") or 0))
-        disk = shutil.disk_usage(SHM_FOLDER) if SHM_FOLDER.is_dir() else None
+        disk = shutil.disk_usage(SEGMENT_DIR) if SEGMENT_DIR.is_dir() else None
         return cls(total, free, disk.total if disk else 0, disk.free if disk else 0)
 
 
@@ -166,10 +164,42 @@ def human(n_bytes: float) -> str:
 
 
 def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int) -> int:
-    """Return the private arrays of a worker: of its batch, its active sets and its evaluations."""
-    batch, width = config.train.batch_size, max(config.model.hidden)
-    capacity = min(n_labels, max(config.lsh.n_active, max_labels))
-    active_sets = n_labels * 2 + batch * capacity * 8
-    layers = batch * sum(config.model.hidden) * 4 * 4
-    evaluation = n_labels * 4 + _EVAL_BLOCK * (width + _EVAL_LABELS) * 4
-    return active_sets + layers + evaluation
+    """Return the private arrays of a worker, but for what is small whatever the configuration.
+
+    n_labels    of the network
+    max_labels  of one instance
+    """
+    sparse = config.lsh.n_active < n_labels
+    lists = _active_bytes(config, n_labels, max_labels) if sparse else 20 * n_labels
+    return _layer_bytes(config) + lists + _evaluation_bytes(config, n_labels, sparse)
+
+
+def _layer_bytes(config: Config) -> int:
+    """`model.step.TrainStep`: activations, gradients and masks of a batch, gradients of dense layers."""
+    hidden, batch = config.model.hidden, config.train.batch_size
+    per_sample = (3 if config.model.dropout > 0 else 2) * sum(hidden) + hidden[-1]
+    pairs = pairwise(hidden)
+    return 4 * (batch * per_sample + sum(a * b for a, b in pairs) + sum(hidden))
+
+
+def _active_bytes(config: Config, n_labels: int, max_labels: int) -> int:
+    """`model.step.TrainStep` and `lsh.ActiveSampler`: active sets, codes, counts of hits."""
+    lsh, batch = config.lsh, config.train.batch_size
+    capacity = max(lsh.n_active, max_labels)
+    n_codes, n_hits = _reads(config, n_labels)
+    return 4 * batch * (capacity + n_codes) + 8 * capacity + 2 * n_labels + 4 * n_hits
+
+
+def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
+    """`evaluation.evaluate_rows`: hidden vectors, then scores or candidates; label counts, propensities."""
+    width = max(config.model.hidden)
+    block = 4 * ROW_BLOCK * (width + min(n_labels, LABEL_BLOCK))
+    if sparse and config.eval.lsh:
+        block = max(block, n_labels + 4 * LSH_BLOCK * sum(_reads(config, n_labels)))
+    return 12 * n_labels + 4 * ROW_BLOCK * width + block
+
+
+def _reads(config: Config, n_labels: int) -> tuple[int, int]:
+    """Return the buckets that a query reads, and the most distinct ids that they can hold."""
+    n_codes = config.lsh.n_tables * (1 + config.lsh.n_probes)
+    return n_codes, min(n_labels, n_codes * config.lsh.bucket_size)

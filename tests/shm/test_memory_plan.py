@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
 
-from distlsh.config.schema import Config
+from distlsh.config.load import parse_config
+from distlsh.constants import ROW_BLOCK
+from distlsh.data.dataset import Dataset
 from distlsh.errors import ResourceError
+from distlsh.evaluation.evaluate import evaluate_rows
+from distlsh.lsh import Hasher, HashSpec, Tables, build, table_specs
+from distlsh.lsh.reader import TableReader
+from distlsh.model.selector import LshSelector
+from distlsh.model.spec import NetworkSpec
+from distlsh.model.step import TrainStep
 from distlsh.shm.memory import (
     CHILD_BYTES,
     COORDINATOR_BYTES,
@@ -15,6 +26,7 @@ from distlsh.shm.memory import (
     worker_scratch_bytes,
 )
 from distlsh.shm.spec import ArraySpec
+from tests.model.small import make_network
 
 GIB = 1 << 30
 BIG = Machine(ram_bytes=64 * GIB, ram_free_bytes=60 * GIB, shm_bytes=32 * GIB, shm_free_bytes=32 * GIB)
@@ -80,10 +92,58 @@ def test_this_machine_can_be_measured():
     assert 0 < machine.ram_free_bytes <= machine.ram_bytes
 
 
-def test_scratch_grows_with_labels_and_batch():
-    """A worker's private arrays depend on the number of labels and on the batch."""
-    config = Config()
-    assert worker_scratch_bytes(config, 10**6, 10) > worker_scratch_bytes(config, 10**5, 10) > 0
+class Machinery:
+    """A network, data and tables, of which a worker has its own views and scratch."""
+
+    def __init__(self, config, n_labels):
+        random = np.random.default_rng(1)
+        self.config = config
+        features = random.random((ROW_BLOCK, 20), dtype=np.float32)
+        labels = random.integers(0, n_labels, ROW_BLOCK)
+        self.data = Dataset.from_csr(features, labels, n_labels=n_labels)
+        self.network = make_network(NetworkSpec.from_config(config, 20, n_labels), seed=1)
+        self.hash = HashSpec.from_config(config.lsh, config.model.hidden[-1], 1)
+        specs = table_specs(self.hash, n_labels, config.lsh.bucket_size)
+        self.arrays = {item.name: np.zeros(item.shape, item.dtype) for item in specs}
+        build(Tables(self.arrays, 0), Hasher(self.hash), self.network.output.weights)
+
+    def train_and_evaluate(self):
+        """Do what a worker does, with what a worker keeps."""
+        lsh, train, n_labels = self.config.lsh, self.config.train, self.data.n_labels
+        counts, selector, tables = self.data.label_counts(), None, None
+        inverse = counts.astype(np.float32)
+        reader = TableReader(self.arrays, np.full((1, 8), -1), 0, self.hash)
+        if lsh.n_active < n_labels:
+            sizes = {"n_labels": n_labels, "n_active": lsh.n_active, "n_random": 0}
+            selector = LshSelector(reader, self.data, batch=train.batch_size, **sizes)
+            tables = Tables(self.arrays, 0)
+        step = TrainStep(self.network, self.data, train, n_active=lsh.n_active, selector=selector)
+        step.run(np.arange(train.batch_size), 0, 0.01, 0.01)
+        evaluate_rows(self.network, reader.hasher, tables, self.data, np.arange(ROW_BLOCK), inverse)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "model: {hidden: [256]}, lsh: {n_hashes: 1}",
+        "model: {hidden: [64, 512], dropout: 0.1}, train: {batch_size: 512}",
+        "model: {hidden: [128]}, lsh: {n_active: 30_000}",
+        "model: {hidden: [32]}, lsh: {n_tables: 8, n_probes: 0, dim: 32}, train: {batch_size: 1024}",
+    ],
+)
+def test_scratch_is_what_a_worker_allocates(settings):
+    """The estimate is within a tenth of the peak that NumPy's allocations reach."""
+    config = parse_config(f"{{data: {{train: x}}, {settings}}}")
+    machinery = Machinery(config, n_labels=20_000)
+    machinery.train_and_evaluate()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        machinery.train_and_evaluate()
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert worker_scratch_bytes(config, 20_000, 1) == pytest.approx(peak, rel=0.1)
 
 
 @pytest.mark.parametrize(

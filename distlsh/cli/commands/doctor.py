@@ -94,11 +94,12 @@ def _processor() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from distlsh.shm.memory import SHM_FOLDER, Machine, human
+    from distlsh.shm.memory import Machine, human
+    from distlsh.shm.names import SEGMENT_DIR
 
     machine = Machine.measure()
     yield Finding("RAM", f"{human(machine.ram_free_bytes)} free of {human(machine.ram_bytes)}")
-    if not SHM_FOLDER.is_dir():
+    if not SEGMENT_DIR.is_dir():
         yield Finding("/dev/shm", "missing", "bad", "mount it: sudo mount -t tmpfs tmpfs /dev/shm")
         return
     text = f"{human(machine.shm_free_bytes)} free of {human(machine.shm_bytes)}"
