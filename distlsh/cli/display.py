@@ -39,7 +39,7 @@ class Display:
     """The quiet display, and the base of the others: warnings alone, on standard error."""
 
     def parsing(self, path: Path) -> None:
-        """A data file is read for the first time, which takes a while."""
+        """A data file is read for the first time, before `start`; called from several threads."""
 
     def start(self, config: Config, run_dir: Path) -> None:
         """The run has a directory and begins."""
@@ -73,6 +73,9 @@ class PlainDisplay(Display):
         self._time_s = 0.0
         self._shown_s = -_PLAIN_INTERVAL_S
         self._phase = ""
+
+    def parsing(self, path: Path) -> None:
+        self._line(parsing_line(path))
 
     def start(self, config: Config, run_dir: Path) -> None:
         workers = config.run.workers
@@ -115,6 +118,11 @@ class LiveDisplay(Display):
         self._evaluation: Evaluation | None = None
         self._rehash: Rehash | None = None
         self._drawn_s = 0.0
+
+    def parsing(self, path: Path) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(parsing_line(path), style="dim"))
 
     def start(self, config: Config, run_dir: Path) -> None:
         workers = config.run.workers
@@ -164,6 +172,11 @@ def with_last_figures(report: Report, before: Report) -> Report:
     """Return ``report`` with figures of the one before where it has none, as while evaluating."""
     kept = {name: getattr(before, name) for name in _KEPT if getattr(report, name) is None}
     return msgspec.structs.replace(report, **kept)
+
+
+def parsing_line(path: Path) -> str:
+    """Return what is said while a data file is parsed."""
+    return f"parsing {path}: once, later runs use the result"
 
 
 def report_line(report: Report) -> str:
@@ -231,20 +244,24 @@ def picture(
 
 
 def _figures(r: Report, evaluation: Evaluation | None, rehash: Rehash | None) -> list[tuple[str, str]]:
-    moved = "" if rehash is None else f", {share(rehash.changed_share)} of codes moved last"
     rows = [
         ("samples/s", f"{count(r.samples_per_s)}{_each_worker(r)}"),
         ("loss", f"{number(r.loss)}   rate {number(r.lr)}"),
         ("active outputs", f"{count(r.n_active_mean)} a sample, {number(r.rows_updated_mean)} rows updated"),
         ("dense work", share(r.mac_fraction)),
-        (
-            "tables",
-            f"generation {r.generation}, {duration(r.table_age_s)} old, "
-            f"recall of the top 1 {metric(r.table_recall_at_1)}{moved}",
-        ),
+        *_tables(r, rehash),
         ("P@1", f"{metric(r.p_at_1)}{_lsh_precision(evaluation)}"),
     ]
     return [*rows, *([("restarts", str(r.worker_restarts))] if r.worker_restarts else [])]
+
+
+def _tables(r: Report, rehash: Rehash | None) -> list[tuple[str, str]]:
+    # A dense output has no tables, and a sparse one none before the first are built.
+    if r.table_age_s is None:
+        return []
+    moved = "" if rehash is None else f", {share(rehash.changed_share)} of codes moved last"
+    age = f"generation {r.generation}, {duration(r.table_age_s)} old"
+    return [("tables", f"{age}, recall of the top 1 {metric(r.table_recall_at_1)}{moved}")]
 
 
 def _done(r: Report) -> float:

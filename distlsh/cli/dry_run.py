@@ -60,8 +60,10 @@ def _generated_bytes(synth: SynthConfig) -> int:
 
 
 def _measure_files(config: Config) -> tuple[Sizes, int]:
+    from distlsh.cli.meter import Meter
     from distlsh.data.opening import open_pair
     from distlsh.runtime.assembly import Data
 
-    data = Data(*open_pair(config.data))
+    with Meter() as meter:
+        data = Data(*open_pair(config.data, progress=meter.of("parsing")))
     return data.sizes, data.n_bytes

@@ -47,7 +47,9 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
     cost: list[Row] = [
         ("training", duration(s.train_s)),
         ("loading / compiling / evaluating", " / ".join(map(duration, (s.load_s, s.compile_s, s.eval_s)))),
-        ("command to first step, in all", f"{duration(s.start_s)}, {duration(s.total_s)}"),
+        ("command to start of training", duration(s.start_s or None)),
+        ("command to first gradient step", duration(s.first_step_s or None)),
+        ("command to end", duration(s.total_s)),
         ("peak memory", human(s.peak_memory_bytes)),
         ("energy", "not measured" if s.energy_j is None else f"{s.energy_j:,.0f} J"),
         ("worker restarts", str(s.worker_restarts)),

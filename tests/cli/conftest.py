@@ -76,6 +76,7 @@ def make_summary():
             "eval_s": 20.0,
             "total_s": 140.0,
             "start_s": 3.4,
+            "first_step_s": 21.0,
             "p_at_1": 0.2912,
             "p_at_3": 0.14,
             "p_at_5": 0.094,

@@ -71,6 +71,13 @@ def test_live_picture_of_a_run_that_has_nothing_yet(make_report):
     assert "left -" in text
 
 
+def test_live_picture_of_a_dense_run(make_report):
+    """Without tables nothing is said of them."""
+    text = rendered(picture("x", make_report(generation=0, table_age_s=None, table_recall_at_1=None)))
+    assert "tables" not in text and "generation" not in text
+    assert "P@1" in text
+
+
 def test_last_figures_stay_while_nothing_is_trained(make_report):
     """While an evaluation runs, the picture keeps the last loss rather than a dash."""
     report = with_last_figures(make_report(phase="evaluate", loss=None, lr=0.5), make_report())
@@ -118,6 +125,16 @@ def test_plain_lines_come_now_and_then(make_report):
     assert lines[0] == "[    0.0 s] run runs/x, 1 worker"
     assert [line[:11] for line in lines[1:]] == ["[    0.0 s]", "[    5.0 s]", "[   10.0 s]", "[   12.0 s]"]
     assert lines[-1] == "[   12.0 s] evaluate"
+
+
+def test_a_first_parse_is_announced(capsys):
+    """Before a run starts its data may be parsed, which takes a while: each display but the quiet says so."""
+    for kind, terminal in ((PlainDisplay, False), (LiveDisplay, True)):
+        out = io.StringIO()
+        kind(Console(file=out, width=120, force_terminal=terminal)).parsing(Path("data/[big].txt.gz"))
+        assert "parsing data/[big].txt.gz" in out.getvalue()
+    make_display(quiet=True).parsing(Path("x"))
+    assert capsys.readouterr().out == ""
 
 
 def test_plain_output_has_no_control_characters(make_report, make_evaluation, make_summary):
@@ -172,7 +189,9 @@ def test_a_pipe_gets_plain_lines(capsys):
     assert isinstance(make_display(), PlainDisplay)
 
 
-@pytest.mark.parametrize("method", ["start", "report", "evaluation", "rehash", "notice", "summary", "close"])
+@pytest.mark.parametrize(
+    "method", ["parsing", "start", "report", "evaluation", "rehash", "notice", "summary", "close"]
+)
 def test_all_displays_have_the_observers_methods(method):
     """The runtime may call any of these on any display."""
     for kind in (Display, PlainDisplay, LiveDisplay):

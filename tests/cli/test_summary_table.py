@@ -30,11 +30,19 @@ def test_every_figure_is_there(make_summary):
         "7, 5.0 s",
         "1m55s",
         "1.2 s / 0.5 s / 20 s",
-        "3.4 s, 2m20s",
+        "command to start of training       3.4 s",
+        "command to first gradient step     21 s",
+        "command to end                     2m20s",
         "3.0 GiB",
         "not measured",
     ):
         assert part in text
+
+
+def test_a_run_that_never_trained(make_summary):
+    """Interrupted before its first step, a run has no time to it."""
+    text = rendered(make_summary(status="interrupted", start_s=0.0, first_step_s=0.0))
+    assert "command to first gradient step     -" in text
 
 
 def test_measured_energy(make_summary):
