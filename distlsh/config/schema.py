@@ -16,6 +16,12 @@ Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Meta(ge=0.0)]
 PositiveRate = Annotated[float, Meta(gt=0.0)]
 
+Format = Literal["auto", "xc", "svmlight", "idx"]
+Normalize = Literal["none", "l2"]
+Activation = Literal["linear", "relu", "tanh"]
+Loss = Literal["softmax", "bce"]
+Family = Literal["cross_polytope", "srp", "dwta"]
+
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
@@ -39,9 +45,9 @@ class SynthConfig(_Group, frozen=True):
 class DataConfig(_Group, frozen=True):
     train: str | None = None  # file; null where `synth` generates the data
     test: str | None = None
-    format: Literal["auto", "xc", "svmlight", "idx"] = "auto"
+    format: Format = "auto"
     cache_dir: str | None = None  # of parsed data; null: .distlsh-cache beside the file
-    normalize: Literal["none", "l2"] = "none"  # of each instance's features
+    normalize: Normalize = "none"  # of each instance's features
     synth: SynthConfig | None = None
 
 
@@ -49,19 +55,19 @@ class ModelConfig(_Group, frozen=True):
     hidden: Annotated[list[Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: [256]
     )
-    activation: Literal["linear", "relu", "tanh"] = "linear"
+    activation: Activation = "linear"
     normalize: bool = True  # L2-normalise the last hidden vector
     scale: PositiveRate = 16.0  # of the logits, where `normalize` is on
     bias: bool = False  # of the output neurons
     dropout: Share = 0.0  # of hidden activations
     input_dropout: Share = 0.0  # of input features
-    loss: Literal["softmax", "bce"] = "softmax"
+    loss: Loss = "softmax"
     log_q: bool = False  # correct the softmax for the random negatives' sampling rate
     warm_start: bool = True  # output rows start as their label's mean hidden vector
 
 
 class LshConfig(_Group, frozen=True):
-    family: Literal["cross_polytope", "srp", "dwta"] = "cross_polytope"
+    family: Family = "cross_polytope"
     n_hashes: Annotated[int, Meta(ge=1, le=32)] = 2  # K, hashes of a code
     n_tables: Annotated[int, Meta(ge=1, le=1024)] = 40  # L
     n_probes: Annotated[int, Meta(ge=0, le=64)] = 4  # extra buckets a table

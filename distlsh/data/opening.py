@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from distlsh.config.schema import DataConfig
+from distlsh.config.schema import DataConfig, Format, Normalize
 from distlsh.data.cache import build_once, cache_folders, open_current, store_name, writable_folder
 from distlsh.data.dataset import Dataset
 from distlsh.data.idx import IMAGES_MAGIC, IdxReader, labels_path
@@ -17,9 +17,6 @@ from distlsh.data.store import StoreWriter, sample_digest
 from distlsh.data.streams import ByteSource, Progress, file_sha256, open_file
 from distlsh.data.text import TextReader
 from distlsh.errors import ConfigError, DataError
-
-_FORMATS = ("auto", "xc", "svmlight", "idx")
-_NORMALIZE = ("none", "l2")
 
 
 def open_dataset(
@@ -45,8 +42,8 @@ def open_dataset(
     size and modification time and the same sampled bytes, or else the same SHA-256.
     DataError names the file and line that cannot be read; StoreError where no store can be written.
     """
-    _check_choice("format", format, _FORMATS)
-    _check_choice("normalize", normalize, _NORMALIZE)
+    _check_choice("format", format, get_args(Format))
+    _check_choice("normalize", normalize, get_args(Normalize))
     source = Path(path).expanduser()
     kind = _kind(source, format)
     files = [source, labels_path(source)] if kind == "idx" else [source]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
-from distlsh.config.schema import LshConfig
+from distlsh.config.schema import Family, LshConfig
 from distlsh.errors import ConfigError
 
-FAMILIES = ("cross_polytope", "srp", "dwta")
+FAMILIES = get_args(Family)
 MAX_BUCKETS = 1 << 24
 MAX_HITS = (1 << 16) - 2
 """Buckets that a query may read: its hits are counted in 16 bits."""

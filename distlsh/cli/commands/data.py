@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distlsh.cli.commands import FORMATS, Subparsers, add_verbose
+from distlsh.cli.commands import Subparsers, add_format, add_verbose
 from distlsh.cli.meter import Meter
 from distlsh.errors import ConfigError
 
@@ -53,7 +53,7 @@ def _add_synth(commands: Subparsers) -> None:
 def _add_info(commands: Subparsers) -> None:
     parser = commands.add_parser("info", help="statistics of a data file")
     parser.add_argument("file", metavar="FILE", type=Path)
-    parser.add_argument("--format", default="auto", choices=FORMATS, help="of the file (default: by content)")
+    add_format(parser)
     parser.add_argument(
         "--cache-dir", type=Path, metavar="DIR", help="of parsed data (default: beside the file)"
     )

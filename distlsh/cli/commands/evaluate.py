@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distlsh.cli.commands import FORMATS, Subparsers, add_verbose
+from distlsh.cli.commands import Subparsers, add_format, add_verbose, open_model_and_data
 from distlsh.cli.format import count, duration, metric, share
 from distlsh.cli.meter import Meter
 from distlsh.protocol.reports import Evaluation
@@ -20,7 +20,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="run directory or checkpoint")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="instances with labels")
-    parser.add_argument("--format", default="auto", choices=FORMATS, help="of the file (default: by content)")
+    add_format(parser)
     parser.add_argument("--exact-only", action="store_true", help="leave out LSH inference")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_verbose(parser)
@@ -31,14 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     import msgspec
 
-    from distlsh.data.opening import open_dataset
-    from distlsh.inference import Model
-
-    model = Model.load(args.run_dir)
     with Meter() as meter:
-        dataset = open_dataset(
-            args.data, format=args.format, normalize=model.normalize, progress=meter.of("reading")
-        )
+        model, dataset = open_model_and_data(args, meter)
     evaluation = model.evaluate(dataset, lsh=not args.exact_only)
     if args.json:
         print(msgspec.json.encode(evaluation).decode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distlsh.cli.commands import FORMATS, Subparsers, add_verbose
+from distlsh.cli.commands import Subparsers, add_format, add_verbose, open_model_and_data
 from distlsh.cli.meter import Meter
 
 
@@ -30,21 +30,17 @@ def add_parser(commands: Subparsers) -> None:
         choices=["exact", "lsh"],
         help="exact: all outputs are computed; lsh: those that the tables retrieve (default: exact)",
     )
-    parser.add_argument("--format", default="auto", choices=FORMATS, help="of the data (default: by content)")
+    add_format(parser)
     add_verbose(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write."""
-    from distlsh.data.opening import open_dataset
-    from distlsh.inference import Model, predict_to_file
+    from distlsh.inference import predict_to_file
 
-    model = Model.load(args.run_dir)
     with Meter() as meter:
-        dataset = open_dataset(
-            args.data, format=args.format, normalize=model.normalize, progress=meter.of("reading")
-        )
+        model, dataset = open_model_and_data(args, meter)
         n_rows = predict_to_file(
             model, dataset, args.k, args.out, args.method, progress=meter.of("predicting")
         )
