@@ -13,14 +13,13 @@ from distlsh.errors import ShapeError
 from distlsh.kernels.hidden_layer import LINEAR, RELU, TANH, activation_forward, normalize_forward
 from distlsh.kernels.input_layer import input_forward
 from distlsh.model.spec import (
-    _CLOCKED,
-    _STATES,
     Floats,
     Ids,
     NetworkSpec,
     Offsets,
     Seeds,
     array_shapes,
+    trained_specs,
 )
 
 ACTIVATION_CODES = {"linear": LINEAR, "relu": RELU, "tanh": TANH}
@@ -63,14 +62,13 @@ class Block:
     @classmethod
     def from_arrays(cls, name: str, arrays: Mapping[str, npt.NDArray[Any]], optimizer: str) -> Block:
         """Take the views of array ``name``; without its states it serves inference only."""
-        wanted = [f"{name}.state{i + 1}" for i in range(_STATES[optimizer])]
-        wanted += [f"{name}.clock"] if optimizer in _CLOCKED else []
+        wanted = trained_specs(name, arrays[name].shape, optimizer)
         return cls(
             arrays[name],
             arrays.get(f"{name}.state1", np.zeros((1, 1), np.float32)),
             arrays.get(f"{name}.state2", np.zeros((1, 1), np.float32)),
             arrays.get(f"{name}.clock", np.zeros(1, np.int64)),
-            all(key in arrays for key in wanted) and bool(arrays[name].flags.writeable),
+            all(spec.name in arrays for spec in wanted) and bool(arrays[name].flags.writeable),
         )
 
     @property

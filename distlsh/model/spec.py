@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from distlsh.config.schema import Config
+from distlsh.config.schema import Activation, Config, Loss
 from distlsh.errors import CheckpointError, ShapeError
 from distlsh.kernels import optim
 from distlsh.shm.spec import ArraySpec
@@ -18,8 +18,6 @@ Ids = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
 Seeds = npt.NDArray[np.uint64]
 
-Activation = Literal["linear", "relu", "tanh"]
-Loss = Literal["softmax", "bce"]
 Optimizer = Literal["sgd", "momentum", "adagrad", "adagrad_row", "adam"]
 
 OPTIMIZER_CODES: dict[str, int] = {
@@ -140,11 +138,12 @@ def parameter_specs(spec: NetworkSpec) -> list[ArraySpec]:
     """
     specs: list[ArraySpec] = []
     for name, shape in array_shapes(spec).items():
-        specs += _with_states(spec.optimizer, name, shape)
+        specs += trained_specs(name, shape, spec.optimizer)
     return [*specs, ArraySpec("output.dirty", (spec.n_labels,), "u1", True, "the number of labels")]
 
 
-def _with_states(optimizer: str, name: str, shape: tuple[int, int]) -> list[ArraySpec]:
+def trained_specs(name: str, shape: tuple[int, int], optimizer: str) -> list[ArraySpec]:
+    """Return trained array ``name`` f4[n, width], then what its optimiser keeps of it."""
     rows, width = shape
     lower = "model.bias" if name == "output.bias" else "model.hidden"
     found = [ArraySpec(name, shape, "f4", True, lower)]
