@@ -130,12 +130,10 @@ class Hasher:
 
     Signs and permutations are made from ``spec.seed`` alone, so they are never saved
     or sent.  The codes of a vector do not depend on the other vectors of a call.
-    ``batch``, where given, is the most vectors a call may pass.
     """
 
-    def __init__(self, spec: HashSpec, batch: int | None = None) -> None:
+    def __init__(self, spec: HashSpec) -> None:
         self.spec = spec
-        self.batch = batch
         self._family: _Family = _FAMILIES[spec.family](spec)
         self._origin: Floats = np.zeros(spec.n_dims, np.float32)
 
@@ -177,8 +175,6 @@ class Hasher:
             raise ShapeError(f"vectors to hash have shape {rows.shape}; this hasher takes (m, {n_dims})")
         if center is not None and center.shape != (n_dims,):
             raise ShapeError(f"the center has shape {center.shape}; it must be ({n_dims},)")
-        if self.batch is not None and len(rows) > self.batch:
-            raise ShapeError(f"{len(rows)} vectors to hash; this hasher takes at most {self.batch} a call")
         return len(rows)
 
     @staticmethod

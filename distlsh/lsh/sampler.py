@@ -48,10 +48,6 @@ class ActiveSampler:
         self._levels = np.zeros(n_tables * n_codes + 3, np.int64)
         self._shape = (n_tables, n_codes, bucket_size)
 
-    def capacity(self, most_labels: int) -> int:
-        """Return the width that ``active`` needs where an instance has up to ``most_labels`` labels."""
-        return max(self.n_active, most_labels)
-
     def select(
         self,
         tables: Tables,
@@ -69,7 +65,7 @@ class ActiveSampler:
         label_indptr  i8[n + 1] and labels i4[]: all instances' labels
         rows          i8[m], the samples' instances
         seeds         u8[m], the samples' random states; advanced
-        active        i4[m, >= capacity(...)], written; ids of a sample are distinct
+        active        i4[m, >= max(n_active, labels of an instance)], written; ids of a sample are distinct
         bounds        i4[m, 3], written: places [0, b0) are the labels, [b0, b1) retrieved ones by
                       descending count of buckets that hold them, [b1, b2) random ones
 

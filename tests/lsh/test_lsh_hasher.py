@@ -132,7 +132,7 @@ def test_odd_vectors_have_codes(family):
 
 def test_output_arrays_are_filled_in_place(family):
     """Given arrays are written and returned; empty batches are fine; memory maps may be read-only."""
-    hasher = Hasher(spec_of(family, 64), batch=32)
+    hasher = Hasher(spec_of(family, 64))
     rows = gaussian(3, 64)
     rows.flags.writeable = False
     out = np.full((3, hasher.spec.n_tables), -5, np.int32)
@@ -142,16 +142,14 @@ def test_output_arrays_are_filled_in_place(family):
 
 
 def test_wrong_arrays_are_refused(family):
-    """Another width, output shape, batch, dtype or order is an error that says what is taken."""
-    hasher = Hasher(spec_of(family, 64), batch=32)
+    """Another width, output shape, dtype or order is an error that says what is taken."""
+    hasher = Hasher(spec_of(family, 64))
     with pytest.raises(ShapeError, match=r"\(m, 64\)"):
         hasher.codes(gaussian(3, 63))
     with pytest.raises(ShapeError, match="must be"):
         hasher.codes(gaussian(3, 64), np.empty((2, 2), np.int32))
     with pytest.raises(ShapeError, match="center"):
         hasher.codes(gaussian(3, 64), center=np.zeros(3, np.float32))
-    with pytest.raises(ShapeError, match="at most 32"):
-        hasher.probes(gaussian(33, 64))
     with pytest.raises(TypeError):
         hasher.codes(np.zeros((3, 64)))
     with pytest.raises(TypeError):

@@ -40,7 +40,7 @@ class Setting:
         self.seeds = np.empty(m, np.uint64)
         sample_seeds(np.uint64(seed), np.uint64(0), self.seeds)
         most = int(counts.max())
-        self.active = np.full((m, self.sampler.capacity(most)), -7, np.int32)
+        self.active = np.full((m, max(n_active, most)), -7, np.int32)
         self.bounds = np.empty((m, 3), np.int32)
 
     def select(self):
@@ -129,7 +129,7 @@ def test_more_labels_than_active_outputs():
     case.indptr = np.array([0, 30], np.int64)
     case.labels = np.arange(100, 130, dtype=np.int32)
     case.rows[:] = 0
-    case.active = np.zeros((case.m, case.sampler.capacity(30)), np.int32)
+    case.active = np.zeros((case.m, 30), np.int32)
     active, bounds = case.select()
     assert np.all(bounds == 30)
     np.testing.assert_array_equal(active, np.tile(case.labels, (case.m, 1)))
