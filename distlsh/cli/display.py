@@ -12,6 +12,7 @@ import msgspec
 from distlsh.cli.format import count, duration, metric, number, share
 from distlsh.config.schema import Config
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Summary
+from distlsh.runtime.observer import Silent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,34 +36,13 @@ def make_display(*, quiet: bool = False) -> Display:
     )
 
 
-class Display:
+class Display(Silent):
     """The quiet display, and the base of the others: warnings alone, on standard error."""
-
-    def parsing(self, path: Path) -> None:
-        """A data file is read for the first time, before `start`; called from several threads."""
-
-    def start(self, config: Config, run_dir: Path) -> None:
-        """The run has a directory and begins."""
-
-    def report(self, report: Report) -> None:
-        """The run at one moment."""
-
-    def evaluation(self, evaluation: Evaluation) -> None:
-        """An evaluation is done."""
-
-    def rehash(self, rehash: Rehash) -> None:
-        """New tables are published."""
 
     def notice(self, notice: Notice) -> None:
         """Print warnings."""
         if notice.level == "warning":
             print(f"warning: {notice.text}", file=sys.stderr, flush=True)
-
-    def summary(self, summary: Summary) -> None:
-        """The run is over."""
-
-    def close(self) -> None:
-        """Nothing follows; may be called again."""
 
 
 class PlainDisplay(Display):
