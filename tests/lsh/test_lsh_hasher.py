@@ -14,6 +14,7 @@ from distlsh.errors import ShapeError
 from distlsh.kernels.dwta import MAX_ATTEMPTS, fill_bins
 from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs
 from distlsh.lsh import Hasher, HashSpec
+from tests.lsh.splitmix import mix
 
 SPECS = {
     "cross_polytope": dict(family="cross_polytope", n_hashes=2, n_tables=7, n_probes=4, dim=16),
@@ -285,14 +286,6 @@ def test_srp_probes_have_the_best_scores(n_hashes, n_probes):
     for i, table in itertools.product(range(9), range(6)):
         costs = [{int(v > 0): 0.0, int(v <= 0): v * v} for v in values[i, table]]
         assert_best(probes[i, table], scores_of(costs, 2))
-
-
-def mix(number):
-    mask = 2**64 - 1
-    z = (number + 0x9E3779B97F4A7C15) & mask
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-    return z ^ z >> 31
 
 
 def dwta_bins(spec):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from distlsh.constants import EMPTY
 from distlsh.errors import ConfigError, ShapeError
 from distlsh.lsh import Hasher, HashSpec, Tables, build, mean_row, refresh, retrieve, table_specs
+from tests.lsh.splitmix import mix
 
 N_ROWS, N_TABLES = 40, 3
 SPEC = HashSpec("srp", 2, N_TABLES, 0, 8)
@@ -21,14 +22,6 @@ def arrays_of(spec, n_rows, bucket_size):
 
 def tables_of(bucket_size=4, policy="fifo", seed=1, buffer=0):
     return Tables(arrays_of(SPEC, N_ROWS, bucket_size), buffer, policy, seed)
-
-
-def mix(number):
-    mask = 2**64 - 1
-    z = (number + 0x9E3779B97F4A7C15) & mask
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-    return z ^ z >> 31
 
 
 class Bucket:
