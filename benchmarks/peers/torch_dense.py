@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class Net(torch.nn.Module):
         torch.nn.init.normal_(self.input.weight, std=hidden[0] ** -0.5)
         self.bias = torch.nn.Parameter(torch.zeros(hidden[0]))
         widths = [*hidden, n_labels]
-        self.rest = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.rest = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = {"relu": torch.relu, "tanh": torch.tanh, "linear": lambda x: x}[activation]
 
     def forward(self, indices, offsets, values):
@@ -109,7 +110,8 @@ def main():
             p1, p3, p5 = precision(net, test)
             line = {"config": args.config, "loss": loss, "lr": lr, "epochs": config.train.epochs}
             line |= {"p_at_1": p1, "p_at_3": p3, "p_at_5": p5, "train_s": time.perf_counter() - started}
-            print(json.dumps({k: round(v, 4) if isinstance(v, float) and v > 0.01 else v for k, v in line.items()}))
+            rounded = {k: round(v, 4) if isinstance(v, float) and v > 0.01 else v for k, v in line.items()}
+            print(json.dumps(rounded))
 
 
 if __name__ == "__main__":
