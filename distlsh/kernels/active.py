@@ -23,7 +23,7 @@ from distlsh.kernels._types import (
     i8,
     void,
 )
-from distlsh.kernels.atomics import prefetch
+from distlsh.kernels.prefetch import prefetch
 from distlsh.kernels.random import below
 
 CHOSEN = np.uint16(0xFFFF)
@@ -46,6 +46,16 @@ def _prefetch_bucket(ids, sizes, table, code):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def _next_bucket(ids, sizes, codes, number):  # type: ignore[no-untyped-def]
+    """Return table and code of a query's bucket ``number``, and ask for the one ``_AHEAD`` of it."""
+    n_tables, n_codes = codes.shape
+    ahead = number + _AHEAD
+    if ahead < n_tables * n_codes:
+        _prefetch_bucket(ids, sizes, ahead // n_codes, codes[ahead // n_codes, ahead % n_codes])
+    return number // n_codes, codes[number // n_codes, number % n_codes]
+
+
+@device_function
 def _count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-untyped-def]
     """Count how many of the query's buckets hold each id; return the distinct ids found.
 
@@ -63,11 +73,7 @@ def _count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-
         _prefetch_bucket(ids, sizes, ahead // n_codes, codes[ahead // n_codes, ahead % n_codes])
     n = 0
     for number in range(total):
-        ahead = number + _AHEAD
-        if ahead < total:
-            _prefetch_bucket(ids, sizes, ahead // n_codes, codes[ahead // n_codes, ahead % n_codes])
-        table = number // n_codes
-        code = codes[table, number % n_codes]
+        table, code = _next_bucket(ids, sizes, codes, number)
         if code < 0:
             continue
         for i in range(sizes[table, code]):
@@ -134,7 +140,7 @@ def _take_random(counts, n_labels, end, state, active, at):  # type: ignore[no-u
     return at
 
 
-@kernel(void(I4_3R, I4_2R, I4_3R, I8_1R, I4_1R, I8_1R, i8, i8, i8, U8_1, U2_1, I4_1, I8_1, I4_2, I4_2, I4_1))
+@kernel(void(I4_3R, I4_2R, I4_3R, I8_1R, I4_1R, I8_1R, i8, i8, i8, U8_1, U2_1, I4_1, I8_1, I4_2, I4_2))
 def select_active(  # type: ignore[no-untyped-def]
     ids,
     sizes,
@@ -151,7 +157,6 @@ def select_active(  # type: ignore[no-untyped-def]
     levels,
     active,
     bounds,
-    found,
 ):
     """Choose the active outputs of each sample: its labels, then retrieved ones, then random ones.
 
@@ -168,7 +173,6 @@ def select_active(  # type: ignore[no-untyped-def]
     levels        i8[buckets a query reads + 3], scratch, zeros before and after
     active        i4[m, >= max(n_active, labels of an instance)], written, distinct ids
     bounds        i4[m, 3], written: [0, b0) are labels, [b0, b1) retrieved, [b1, b2) random
-    found         i4[m], written: distinct ids in the buckets that are not labels
 
     Concurrency: one generation of the tables must be held; scratch is one thread's own.
     Allocates: nothing.  Cost: O(hits + n_active) a sample, bound by the buckets' cache misses.
@@ -186,7 +190,6 @@ def select_active(  # type: ignore[no-untyped-def]
                 at += 1
         bounds[sample, 0] = at
         n = _count_hits(ids, sizes, codes[sample], counts, touched, levels)
-        found[sample] = n
         room = max(0, n_active - n_random - at)
         at = _take_best(counts, touched, n, room, levels, state, chosen, at)
         bounds[sample, 1] = at
@@ -232,16 +235,11 @@ def retrieve_rows(ids, sizes, codes, marks, out, found):  # type: ignore[no-unty
     Allocates: nothing.  Cost: O(hits) a query.  Unchecked: ranges of codes and ids.
     """
     n_tables, n_codes = codes.shape[1], codes.shape[2]
-    total = n_tables * n_codes
     for sample in range(codes.shape[0]):
         query = codes[sample]
         n = 0
-        for number in range(total):
-            ahead = number + _AHEAD
-            if ahead < total:
-                _prefetch_bucket(ids, sizes, ahead // n_codes, query[ahead // n_codes, ahead % n_codes])
-            table = number // n_codes
-            code = query[table, number % n_codes]
+        for number in range(n_tables * n_codes):
+            table, code = _next_bucket(ids, sizes, query, number)
             if code < 0:
                 continue
             for i in range(sizes[table, code]):

@@ -1,9 +1,8 @@
-"""Atomic loads and stores, a full fence, and cache prefetches, for kernels."""
+"""Atomic loads and stores, and a full fence, for kernels."""
 
 from __future__ import annotations
 
-from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 
 from distlsh.kernels._jit import intrinsic
 
@@ -52,20 +51,3 @@ def store_shared(typingctx, array, index, value):  # type: ignore[no-untyped-def
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64), codegen
-
-
-@intrinsic
-def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of flat element ``index`` of a C-order array; only a hint."""
-    del typingctx
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        byte = ir.IntType(8).as_pointer()
-        place = builder.bitcast(_place(context, builder, signature.args[0], args[0], args[1]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte] + [ir.IntType(32)] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, keep, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
-        builder.call(function, [place, read, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen

@@ -9,16 +9,7 @@ import numpy as np
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_2, I4_3, U4_2, i8, void
-from distlsh.kernels.lanes import (
-    LANES,
-    MAX_TOP,
-    float_of,
-    top_magnitudes_1,
-    top_magnitudes_2,
-    top_magnitudes_3,
-    top_magnitudes_5,
-    top_magnitudes_8,
-)
+from distlsh.kernels.lanes import LANES, float_of, top_magnitude, top_magnitudes
 from distlsh.kernels.probing import best_codes
 from distlsh.kernels.rotation import prepare_block, rotate
 
@@ -51,30 +42,13 @@ def cross_polytope_codes(rows, center, signs, dim, n_hashes, lines, turned, keys
             place = block % per_rotation
             if place == 0:
                 rotate(lines, signs, block // per_rotation, turned)
-            top_magnitudes_1(turned, place * dim, dim, 0, keys, 1)
+            top_magnitude(turned, place * dim, dim, 0, keys, 1)
             table = 2 + block // n_hashes
             for lane in range(LANES):
                 keys[table, lane] = keys[table, lane] * np.uint32(2 * dim) + (keys[1, lane] & digit)
         for lane in range(min(LANES, m - first)):
             for table in range(n_tables):
                 out[first + lane, table] = keys[2 + table, lane]
-
-
-@device_function
-def _top_keys(turned, first, dim, n_choices, keys, at):  # type: ignore[no-untyped-def]
-    """Write the ``n_choices`` largest keys of a block, descending, to ``keys[at:]``; may write 7 more."""
-    if n_choices == 1:
-        top_magnitudes_1(turned, first, dim, 0, keys, at)
-    elif n_choices == 2:
-        top_magnitudes_2(turned, first, dim, 0, keys, at)
-    elif n_choices == 3:
-        top_magnitudes_3(turned, first, dim, 0, keys, at)
-    elif n_choices <= 5:
-        top_magnitudes_5(turned, first, dim, 0, keys, at)
-    else:
-        top_magnitudes_8(turned, first, dim, 0, keys, at)
-        for done in range(MAX_TOP, n_choices, MAX_TOP):
-            top_magnitudes_8(turned, first, dim, at + done - 1, keys, at + done)
 
 
 @device_function
@@ -131,7 +105,7 @@ def cross_polytope_probes(  # type: ignore[no-untyped-def]
             place = block % per_rotation
             if place == 0:
                 rotate(lines, signs, block // per_rotation, turned)
-            _top_keys(turned, place * dim, dim, n_choices, keys, 1 + block * n_choices)
+            top_magnitudes(turned, place * dim, dim, n_choices, keys, 1 + block * n_choices)
         for lane in range(min(LANES, m - first)):
             for table in range(n_tables):
                 _choices(keys, 1 + table * n_hashes * n_choices, lane, dim, costs, digits)

@@ -9,18 +9,9 @@ import numpy as np
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1, I4_2, I4_2R, I4_3, U4_2, i8, u8, void
-from distlsh.kernels.lanes import (
-    LANES,
-    MAX_TOP,
-    float_of,
-    top_values_1,
-    top_values_2,
-    top_values_3,
-    top_values_5,
-    top_values_8,
-)
+from distlsh.kernels.lanes import LANES, float_of, top_value, top_values
 from distlsh.kernels.probing import NO_COST, best_codes
-from distlsh.kernels.random import below, mix64
+from distlsh.kernels.random import below, mix64, scaled
 from distlsh.kernels.rotation import load_block
 
 MAX_ATTEMPTS = 100
@@ -64,7 +55,7 @@ def _donor(keys, bin_, n_choices, n_bins, lane, seed):  # type: ignore[no-untype
         return bin_
     for attempt in range(MAX_ATTEMPTS):
         hashed = mix64(seed ^ mix64(u8(bin_) * u8(MAX_ATTEMPTS) + u8(attempt)))
-        other = np.int64(((hashed >> u8(32)) * u8(n_bins)) >> u8(32))
+        other = scaled(hashed, n_bins)
         if keys[1 + other * n_choices, lane] != 0:
             return other
     return bin_
@@ -95,7 +86,7 @@ def dwta_codes(rows, center, bins, n_hashes, seed, lines, keys, out):  # type: i
         load_block(rows, first, m - 1, center, lines)
         lines[rows.shape[1]] = 0.0
         for bin_ in range(n_bins):
-            top_values_1(lines, bins, bin_, 0, keys, 1 + bin_)
+            top_value(lines, bins, bin_, 0, keys, 1 + bin_)
         for lane in range(min(LANES, m - first)):
             for table in range(n_tables):
                 code = np.int64(0)
@@ -103,23 +94,6 @@ def dwta_codes(rows, center, bins, n_hashes, seed, lines, keys, out):  # type: i
                     donor = _donor(keys, table * n_hashes + k, 1, n_bins, lane, seed)
                     code = code * size + (keys[1 + donor, lane] & low)
                 out[first + lane, table] = code
-
-
-@device_function
-def _top_keys(lines, bins, bin_, n_choices, keys, at):  # type: ignore[no-untyped-def]
-    """Write the ``n_choices`` largest keys of a bin, descending, to ``keys[at:]``; may write 7 more."""
-    if n_choices == 1:
-        top_values_1(lines, bins, bin_, 0, keys, at)
-    elif n_choices == 2:
-        top_values_2(lines, bins, bin_, 0, keys, at)
-    elif n_choices == 3:
-        top_values_3(lines, bins, bin_, 0, keys, at)
-    elif n_choices <= 5:
-        top_values_5(lines, bins, bin_, 0, keys, at)
-    else:
-        top_values_8(lines, bins, bin_, 0, keys, at)
-        for done in range(MAX_TOP, n_choices, MAX_TOP):
-            top_values_8(lines, bins, bin_, at + done - 1, keys, at + done)
 
 
 @device_function
@@ -170,7 +144,7 @@ def dwta_probes(  # type: ignore[no-untyped-def]
         load_block(rows, first, m - 1, center, lines)
         lines[rows.shape[1]] = 0.0
         for bin_ in range(n_bins):
-            _top_keys(lines, bins, bin_, n_choices, keys, 1 + bin_ * n_choices)
+            top_values(lines, bins, bin_, n_choices, keys, 1 + bin_ * n_choices)
         for lane in range(min(LANES, m - first)):
             for table in range(n_tables):
                 for k in range(n_hashes):

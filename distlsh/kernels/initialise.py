@@ -6,9 +6,8 @@ import math
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_2, F4_2R, I4_1R, I8_1R, b1, f4, i8, u8, void
-from distlsh.kernels.random import mix64
+from distlsh.kernels.random import bits_at, mix64
 
-_GOLDEN = 0x9E3779B97F4A7C15
 _BITS_SD = 0.28837175762559  # 1 / sqrt(48 / 4 + 1 / 12)
 
 
@@ -32,7 +31,7 @@ def _nearly_normal(x):  # type: ignore[no-untyped-def]
 def _random_row(w, row, sd, seed):  # type: ignore[no-untyped-def]
     stream = mix64(seed ^ mix64(u8(row)))
     for j in range(w.shape[1]):
-        w[row, j] = sd * _nearly_normal(mix64(stream + u8(j) * u8(_GOLDEN)))
+        w[row, j] = sd * _nearly_normal(bits_at(stream, j))
 
 
 @kernel(void(F4_2, i8, i8, f4, u8))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I8_1, I8_1R, U8_1R, f4, i8, void
-from distlsh.kernels.dropout import uniform_at
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.prefetch import prefetch_row
+from distlsh.kernels.random import uniform_at
 
 
 @device_function

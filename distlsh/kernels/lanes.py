@@ -15,7 +15,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
-from distlsh.kernels._jit import intrinsic
+from distlsh.kernels._jit import device_function, intrinsic
 
 LANES = 16
 MAX_TOP = 8
@@ -44,6 +44,11 @@ def _load(context, builder, array_type, array, line, kind=_VALUES):  # type: ign
 def _store(context, builder, array_type, array, line, value):  # type: ignore[no-untyped-def]
     pointer = _line(context, builder, array_type, array, _times_lanes(builder, line), value.type)
     builder.store(value, pointer, align=4)
+
+
+def _store_lines(context, builder, array_type, array, first, values):  # type: ignore[no-untyped-def]
+    for i, value in enumerate(values):
+        _store(context, builder, array_type, array, builder.add(first, ir.Constant(first.type, i)), value)
 
 
 def _splat(builder, scalar):  # type: ignore[no-untyped-def]
@@ -109,8 +114,7 @@ def _make_signed_butterfly(radix):  # type: ignore[no-untyped-def]
                 sign = builder.load(builder.gep(sign_view.data, [builder.add(start, step)]))
                 value = _load(context, builder, from_type, from_, builder.add(at, step))
                 values.append(builder.fmul(value, _splat(builder, sign)))
-            for i, value in enumerate(_butterfly_values(builder, values)):
-                _store(context, builder, into_type, into, builder.add(at, ir.Constant(at.type, i)), value)
+            _store_lines(context, builder, into_type, into, at, _butterfly_values(builder, values))
             return context.get_dummy_value()
 
         return types.void(source, signs, target, types.int64, types.int64), codegen
@@ -167,8 +171,7 @@ def transpose_16(typingctx, rows, first_row, last_row, column, center, target): 
         for _ in range(4):
             pairs = [_interleave(builder, values[i], values[i + LANES // 2]) for i in range(LANES // 2)]
             values = [value for pair in pairs for value in pair]
-        for i, value in enumerate(values):
-            _store(context, builder, into_type, into, builder.add(at, ir.Constant(at.type, i)), value)
+        _store_lines(context, builder, into_type, into, at, values)
         return context.get_dummy_value()
 
     signature = types.void(rows, types.int64, types.int64, types.int64, center, target)
@@ -261,8 +264,7 @@ def _make_top_magnitudes(width):  # type: ignore[no-untyped-def]
                 return _below(builder, key, limit)
 
             kept = _fold_lines(builder, n, [_keys_of(0)] * width, key_of)
-            for i, key in enumerate(kept):
-                _store(context, builder, keys_type, into, builder.add(place, ir.Constant(place.type, i)), key)
+            _store_lines(context, builder, keys_type, into, place, kept)
             return context.get_dummy_value()
 
         signature = types.void(lines, types.int64, types.int64, types.int64, keys, types.int64)
@@ -297,8 +299,7 @@ def _make_top_values(width):  # type: ignore[no-untyped-def]
                 return _below(builder, key, limit)
 
             kept = _fold_lines(builder, n, [_keys_of(0)] * width, key_of)
-            for i, key in enumerate(kept):
-                _store(context, builder, keys_type, into, builder.add(place, ir.Constant(place.type, i)), key)
+            _store_lines(context, builder, keys_type, into, place, kept)
             return context.get_dummy_value()
 
         signature = types.void(lines, bins, types.int64, types.int64, keys, types.int64)
@@ -307,9 +308,27 @@ def _make_top_values(width):  # type: ignore[no-untyped-def]
     return top
 
 
-top_magnitudes_1, top_magnitudes_2, top_magnitudes_3, top_magnitudes_5, top_magnitudes_8 = (
-    _make_top_magnitudes(width) for width in (1, 2, 3, 5, MAX_TOP)
-)
-top_values_1, top_values_2, top_values_3, top_values_5, top_values_8 = (
-    _make_top_values(width) for width in (1, 2, 3, 5, MAX_TOP)
-)
+def _of_any_width(make):  # type: ignore[no-untyped-def]
+    top_1, top_2, top_3, top_5, top_8 = (make(width) for width in (1, 2, 3, 5, MAX_TOP))
+
+    @device_function
+    def top(lines, where, which, n_keys, keys, at):  # type: ignore[no-untyped-def]
+        """Write the ``n_keys`` largest keys, descending, to ``keys[at:]``; may write 7 more."""
+        if n_keys == 1:
+            top_1(lines, where, which, 0, keys, at)
+        elif n_keys == 2:
+            top_2(lines, where, which, 0, keys, at)
+        elif n_keys == 3:
+            top_3(lines, where, which, 0, keys, at)
+        elif n_keys <= 5:
+            top_5(lines, where, which, 0, keys, at)
+        else:
+            top_8(lines, where, which, 0, keys, at)
+            for done in range(MAX_TOP, n_keys, MAX_TOP):
+                top_8(lines, where, which, at + done - 1, keys, at + done)
+
+    return top
+
+
+top_magnitude, top_value = _make_top_magnitudes(1), _make_top_values(1)
+top_magnitudes, top_values = _of_any_width(_make_top_magnitudes), _of_any_width(_make_top_values)

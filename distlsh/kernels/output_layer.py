@@ -30,9 +30,9 @@ from distlsh.kernels._types import (
     i8,
     void,
 )
-from distlsh.kernels.dropout import uniform_at
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.prefetch import prefetch_row
+from distlsh.kernels.random import uniform_at
 
 SOFTMAX, BCE = range(2)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1, F8_1R, I4_1, I4_1R, I8_1, U1_1R, i8, void
+from distlsh.kernels.sorting import sort_ids
 
 # Places of the kernel's ``state``.
 ROWS, LABELS, FEATURES, LINES = 0, 1, 2, 3
@@ -146,13 +147,7 @@ def _sum_duplicates(ids, values, start, stop):  # type: ignore[no-untyped-def]
 @device_function
 def _sort_distinct(ids, start, stop):  # type: ignore[no-untyped-def]
     """Sort places [start, stop) and drop repeats; return the new stop."""
-    for i in range(start + 1, stop):
-        key = ids[i]
-        j = i
-        while j > start and ids[j - 1] > key:
-            ids[j] = ids[j - 1]
-            j -= 1
-        ids[j] = key
+    sort_ids(ids, start, stop)
     end = start
     for i in range(start + 1, stop):
         if ids[i] != ids[end]:

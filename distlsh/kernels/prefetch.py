@@ -1,14 +1,11 @@
-"""Ask for rows before they are needed: random rows of large arrays wait on memory."""
+"""Ask for memory before it is needed: random places of large arrays wait on it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from distlsh.kernels._jit import device_function
+from distlsh.kernels._jit import device_function, intrinsic
 
 _LINE = 16
 """float32 values of a cache line."""
@@ -19,36 +16,36 @@ _START = 128
 the hardware prefetcher follows it.  Both measured with ``benchmarks/kernels/model.py``."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Start loading the cache line of ``array[row, column]`` into the second level."""
+def _make_prefetch(level):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
+        """Ask for the cache line of flat element ``index`` of a C-order array; only a hint."""
+        del typingctx
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array_type = signature.args[0]
-        view = context.make_array(array_type)(context, builder, args[0])
-        index = [
-            context.cast(builder, arg, kind, types.intp)
-            for arg, kind in zip(args[1:], signature.args[1:], strict=True)
-        ]
-        place = cgutils.get_item_pointer(context, builder, array_type, view, index, wraparound=False)
-        byte_pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte_pointer, i32, i32, i32]),
-            "llvm.prefetch.p0",
-        )
-        # Arguments: read, keep in the second level, data.
-        builder.call(function, [builder.bitcast(place, byte_pointer), i32(0), i32(2), i32(1)])
-        return context.get_dummy_value()
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            place = builder.bitcast(builder.gep(data, [args[1]]), byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            read, keep, is_data = number(0), number(4 - level), number(1)
+            builder.call(function, [place, read, keep, is_data])
+            return context.get_dummy_value()
 
-    return types.void(array, row, column), generate
+        return types.void(array, types.int64), codegen
+
+    return prefetch
+
+
+prefetch = _make_prefetch(1)
+_prefetch_to_second_level = _make_prefetch(2)
 
 
 @device_function
 def prefetch_row(array, row):  # type: ignore[no-untyped-def]
-    """Start loading row ``row`` of a 2-D float32 array."""
+    """Start loading row ``row`` of a 2-D float32 array into the second level."""
     width = array.shape[1]
     if width > _WHOLE:
         width = _START
     for j in range(0, width, _LINE):
-        _prefetch(array, row, j)
+        _prefetch_to_second_level(array, row * array.shape[1] + j)

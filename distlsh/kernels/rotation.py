@@ -123,7 +123,9 @@ def rotate(lines, signs, rotation, turned):  # type: ignore[no-untyped-def]
 
 @kernel(void(F4_2R, F4_1R, F4_2R, i8, F4_2, F4_2, F4_2))
 def rotate_rows(rows, center, signs, rotation, lines, turned, out):  # type: ignore[no-untyped-def]
-    """Write one rotation of each row: for tests and for looking at rotations.
+    """Write one rotation of each row: for tests alone, which compare it with a Hadamard matrix.
+
+    The hashes never write a rotation; they read their coordinates off `rotate`'s lines.
 
     rows           f4[m, d]
     center         f4[d], subtracted from each row

@@ -11,7 +11,8 @@ import math
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1, F8_1R, I4_1, I8_1, I8_1R, U8_1, f4, i8, u8, void
-from distlsh.kernels.random import below, mix64, next_u8, uniform
+from distlsh.kernels.random import below, mix64, next_u8, scaled, uniform
+from distlsh.kernels.sorting import sort_ids
 
 # Places of the integer parameters.
 N_TRAIN, N_FEATURES, N_LABELS, CLUSTER_SIZE, N_GUARANTEED = 0, 1, 2, 3, 4
@@ -64,7 +65,7 @@ def _row_labels(ints, reals, seed, row, state, labels, start):  # type: ignore[n
     while product > limit and stop - start < ints[MAX_LABELS]:
         for _ in range(8):
             if uniform(state) < _SAME_CLUSTER:
-                label = cluster_start + i8(below(state, n_cluster))
+                label = cluster_start + below(state, n_cluster)
             else:
                 label = _draw_label(ints, reals, state)
             found = False
@@ -76,17 +77,6 @@ def _row_labels(ints, reals, seed, row, state, labels, start):  # type: ignore[n
                 break
         product *= uniform(state)
     return stop
-
-
-@device_function
-def _insert_label(labels, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start + 1, stop):
-        key = labels[i]
-        j = i
-        while j > start and labels[j - 1] > key:
-            labels[j] = labels[j - 1]
-            j -= 1
-        labels[j] = key
 
 
 @device_function
@@ -112,7 +102,7 @@ def _insert_feature(indices, values, start, stop, feature, value):  # type: igno
 @device_function
 def _pool_feature(seed, kind, owner, place, n_features):  # type: ignore[no-untyped-def]
     key = mix64(seed ^ mix64(u8(owner) * u8(2) + u8(kind)))
-    return i8(((mix64(key + u8(place)) >> u8(32)) * u8(n_features)) >> u8(32))
+    return scaled(mix64(key + u8(place)), n_features)
 
 
 @device_function
@@ -184,13 +174,13 @@ def synth_rows(  # type: ignore[no-untyped-def]
             state[0] = row_seed
             source = i8(next_u8(state) % u8(ints[N_TRAIN]))
         stop_lab = _row_labels(ints, reals, seed, source, state, labels, lab)
-        _insert_label(labels, lab, stop_lab)
+        sort_ids(labels, lab, stop_lab)
         state[0] = mix64(row_seed)
         n_labels = stop_lab - lab
         wanted = max(i8(1), min(int(reals[MEAN_FEATURES] * (0.5 + uniform(state)) + 0.5), ints[MAX_FEATURES]))
         start = feat
         for _ in range(4 * wanted + 8):
-            label = i8(labels[lab + i8(below(state, n_labels))])
+            label = i8(labels[lab + below(state, n_labels)])
             feature, weight = _draw_feature(ints, reals, seed, label, state)
             feat += _insert_feature(indices, values, start, feat, feature, weight)
             if feat - start >= wanted:

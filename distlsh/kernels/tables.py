@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import I4_1R, I4_2, I4_2R, I4_3, I4_3R, i8, u8, void
-from distlsh.kernels.atomics import prefetch
-from distlsh.kernels.random import mix64
+from distlsh.kernels.prefetch import prefetch
+from distlsh.kernels.random import mix64, scaled
 
 FIFO, RESERVOIR = 0, 1
 
@@ -48,7 +48,7 @@ def _draw(seed, table, code, id_, seen, n):  # type: ignore[no-untyped-def]
     """Return a number in [0, n) that depends on the bucket, its population and the id alone."""
     place = mix64(seed ^ mix64(u8(table) << u8(32) | u8(code)))
     bits = mix64(place ^ mix64(u8(seen) << u8(32) | u8(id_)))
-    return i8(((bits >> u8(32)) * u8(n)) >> u8(32))
+    return scaled(bits, n)
 
 
 @device_function

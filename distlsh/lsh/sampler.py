@@ -21,9 +21,6 @@ class ActiveSampler:
     n_random     of these, random ones at least
     n_tables, n_probes, bucket_size  of the tables that `select` will be given
     batch        samples a call at most
-
-    After `select`, ``found`` i4[batch] holds for each sample of the call how many distinct
-    ids that are not labels its buckets held, before the budget cut them.
     """
 
     def __init__(
@@ -41,7 +38,6 @@ class ActiveSampler:
         self.n_active = n_active
         self.n_random = n_random
         self.batch = batch
-        self.found: Ids = np.zeros(batch, np.int32)
         n_codes = 1 + n_probes
         self._counts = np.zeros(n_labels, np.uint16)
         self._touched = np.zeros(min(n_labels, n_tables * n_codes * bucket_size) + 1, np.int32)
@@ -76,7 +72,7 @@ class ActiveSampler:
         self._check(tables, codes, m, active, bounds, seeds)
         select_active(
             tables.ids, tables.sizes, codes, label_indptr, labels, rows, self.n_labels, self.n_active,
-            self.n_random, seeds, self._counts, self._touched, self._levels, active, bounds, self.found,
+            self.n_random, seeds, self._counts, self._touched, self._levels, active, bounds,
         )  # fmt: skip
 
     def _check(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from distlsh.config.schema import TrainConfig
 from distlsh.errors import ShapeError
-from distlsh.kernels.dropout import dropout_forward, stream_seeds
+from distlsh.kernels.dropout import dropout_forward
 from distlsh.kernels.hidden_layer import (
     activation_backward,
     activation_forward,
@@ -21,7 +21,7 @@ from distlsh.kernels.hidden_layer import (
 from distlsh.kernels.input_layer import input_backward, input_forward
 from distlsh.kernels.optim import ADAM, update_rows
 from distlsh.kernels.output_layer import BCE, SOFTMAX, dense_output_step, output_step
-from distlsh.kernels.random import sample_seeds
+from distlsh.kernels.random import sample_seeds, stream_seeds
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.model.network import Block, Instances, Network
 from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds

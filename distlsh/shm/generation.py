@@ -36,9 +36,6 @@ from distlsh.kernels.atomics import fence, load_shared, store_shared
 GENERATION_WIDTH = 8
 """Elements of the i8 array ``generation``; place 0 is used, the others fill the cache line."""
 
-NONE_IN_USE = 2**63 - 1
-"""What `oldest_in_use` returns when no slot shows a generation: later than any."""
-
 
 @kernel(i8(I8_1R, I8_2, i8))
 def acquire(generation, slots, worker):  # type: ignore[no-untyped-def]
@@ -74,24 +71,6 @@ def publish(generation, new):  # type: ignore[no-untyped-def]
     """
     store_shared(generation, 0, new)
     fence()
-
-
-@kernel(i8(I8_1R))
-def current_generation(generation):  # type: ignore[no-untyped-def]
-    """Return the current generation without holding it."""
-    return load_shared(generation, 0)
-
-
-@kernel(i8(I8_2R))
-def oldest_in_use(slots):  # type: ignore[no-untyped-def]
-    """Return the oldest generation that a slot shows, NONE_IN_USE if none does."""
-    fence()
-    oldest = NONE_IN_USE
-    for worker in range(slots.shape[0]):
-        shown = load_shared(slots[worker], 0)
-        if shown != EMPTY:
-            oldest = min(oldest, shown)
-    return oldest
 
 
 @kernel(b1(I8_1R, I8_2R))

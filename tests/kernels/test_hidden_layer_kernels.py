@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distlsh.kernels.dropout import dropout_forward, stream_seeds
+from distlsh.kernels.dropout import dropout_forward
 from distlsh.kernels.hidden_layer import (
     LINEAR,
     RELU,
@@ -106,17 +106,6 @@ def test_tanh_gradient_after_dropout():
     activation_backward(TANH, x, keep, delta)
     assert 0 < np.count_nonzero(mask) < 9
     np.testing.assert_allclose(delta, mask * (1 - np.tanh(sums) ** 2), rtol=1e-4, atol=1e-6)
-
-
-def test_streams_of_a_sample_differ():
-    """Two streams of the same samples share no state, and a stream is a function of its sample."""
-    seeds = np.arange(100, dtype=np.uint64)
-    a, b, part = np.empty_like(seeds), np.empty_like(seeds), np.empty(10, np.uint64)
-    stream_seeds(seeds, 1, a)
-    stream_seeds(seeds, 2, b)
-    stream_seeds(seeds[40:50], 1, part)
-    assert len(set(a) | set(b)) == 200
-    np.testing.assert_array_equal(part, a[40:50])
 
 
 def test_column_sums():
