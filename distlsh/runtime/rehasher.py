@@ -14,7 +14,7 @@ from distlsh.lsh.maintain import build, mean_row, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.protocol.messages import Rehashed, StartRehash, Stop
 from distlsh.protocol.reports import Rehash
-from distlsh.runtime.child import Link, log, run_child
+from distlsh.runtime.child import Link, log
 from distlsh.runtime.layout import hash_spec
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
@@ -23,12 +23,8 @@ from distlsh.shm.generation import publish, writable
 _POLL_S = 0.0005
 
 
-def main(packed: bytes) -> None:
-    """Entry of the rehasher's process."""
-    run_child(packed, _serve)
-
-
-def _serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
+def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
+    """Do what the coordinator asks for, until it says stop."""
     rehasher = Rehasher(setup, arena, link)
     link.hello()
     while True:

@@ -27,7 +27,7 @@ from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
 from distlsh.model.step import TrainStep
 from distlsh.protocol.messages import Assign, Stop, Task, WorkerMetrics
-from distlsh.runtime.child import Link, log, run_child
+from distlsh.runtime.child import Link, log
 from distlsh.runtime.eval_rows import evaluation_rows
 from distlsh.runtime.layout import hash_spec, uses_tables
 from distlsh.runtime.setup import ChildSetup
@@ -36,12 +36,8 @@ from distlsh.shm.arena import Arena
 _BLOCK = 1024
 
 
-def main(packed: bytes) -> None:
-    """Entry of a worker's process."""
-    run_child(packed, _serve)
-
-
-def _serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
+def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
+    """Do what the coordinator asks for, until it says stop."""
     if setup.config.run.pin:
         cores = psutil.Process().cpu_affinity() or [0]
         os.sched_setaffinity(0, {cores[setup.index % len(cores)]})
