@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from distlsh.config.load import load_config, parse_config
+from distlsh.config.load import load_config, load_resolved, parse_config
 from distlsh.config.schema import Config
 from distlsh.config.validate import validate
 from distlsh.protocol.reports import Summary
@@ -32,13 +32,16 @@ def train(
               configuration; None: quickstart
     workers   processes that train; None: ``run.workers``
     run_dir   where the run writes; None: ``run.dir``
-    resume    a run directory to go on with
+    resume    a run directory to go on with; without ``config``, by its own ``config.yaml``
     observer  is told of every report; None: nobody is
 
     ``Model.load(summary.run_dir)`` loads the result.  Raises ConfigError for settings,
     other DistlshErrors for what goes wrong later, RunInterrupted after a signal.
     """
-    settings = as_config(config, workers)
+    if resume is not None and config is None:
+        settings = load_resolved(Path(resume) / "config.yaml", workers=workers)
+    else:
+        settings = as_config(config, workers)
     return run(settings, observer=observer or Silent(), resume=_path(resume), run_dir=_path(run_dir))
 
 

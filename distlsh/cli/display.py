@@ -159,11 +159,16 @@ def parsing_line(path: Path) -> str:
     return f"parsing {path}: once, later runs use the result"
 
 
+def _phase(r: Report) -> str:
+    """Return the phase's name, with how much of it is done where it is long."""
+    return r.phase if r.phase_share is None or r.phase == "train" else f"{r.phase} {share(r.phase_share)}"
+
+
 def report_line(report: Report) -> str:
     """Return a report as one line of text."""
     r = report
     if r.phase != "train":
-        return r.phase
+        return _phase(r)
     parts = [
         f"epoch {r.epoch + 1}/{r.epochs} {share(_done(r))}",
         f"{count(r.samples_per_s)} samples/s{_each_worker(r)}",
@@ -219,7 +224,7 @@ def picture(
     for name, value in _figures(r, evaluation, rehash):
         figures.add_row(Text(name, style="dim"), Text(value))
     head = Text(title, style="bold cyan")
-    head.append(f"  {r.phase}  {duration(r.time_s)}", style="dim")
+    head.append(f"  {_phase(r)}  {duration(r.time_s)}", style="dim")
     return Group(head, bar, figures)
 
 

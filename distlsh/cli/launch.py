@@ -113,6 +113,8 @@ def _check_resume(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, config: Config) -> int:
+    import psutil
+
     from distlsh.cli.display import make_display
     from distlsh.runtime.launch import run
 
@@ -120,7 +122,9 @@ def _run(args: argparse.Namespace, config: Config) -> int:
     if args.plot:
         _warn_without_matplotlib(display)
     try:
-        summary = run(config, observer=display, resume=args.resume, run_dir=args.run_dir)
+        # From the command on: starting Python and importing count too.
+        started = psutil.Process().create_time()
+        summary = run(config, observer=display, resume=args.resume, run_dir=args.run_dir, started=started)
     finally:
         display.close()
     if args.plot:

@@ -46,14 +46,14 @@ class NetworkSpec:
     n_labels: int
     activation: Activation = "linear"
     normalize: bool = True
-    scale: float = 16.0
+    scale: float = 10.0
     bias: bool = False
     loss: Loss = "softmax"
     log_q: bool = False
     dropout: float = 0.0
     input_dropout: float = 0.0
     optimizer: Optimizer = "adagrad"
-    adagrad_init: float = 0.0
+    adagrad_init: float = 0.01
 
     def __post_init__(self) -> None:
         if self.n_features < 1 or self.n_labels < 1:

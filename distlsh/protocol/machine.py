@@ -77,15 +77,26 @@ class RunMachine:
         self._advance()
         return self._actions
 
-    def rescue(self) -> Position | None:
+    @property
+    def step_share(self) -> float | None:
+        """Share of the present step's tasks that are done; None for a step without tasks."""
+        ledger = self._ledger
+        return ledger.n_done / ledger.n_tasks if ledger.n_tasks else None
+
+    def rescue(self, *, final_saved: bool) -> Position | None:
         """Return a position for what was learned, once a failed run's children are gone.
+
+        final_saved  the checkpoint after the last step exists
 
         None while nothing is learned, or when all is saved already.
         """
-        if self.position.stage != "train" or not self.position.samples:
-            return None
         position = self.position.copy()
+        if not position.samples or (position.stage == "final" and final_saved):
+            return None
         position.rebuild = position.rebuild or self._refreshing
+        if position.stage == "final":  # what is left is an empty epoch, and what follows the last one
+            position.stage, position.epoch, position.chunks = "train", self.plan.epochs - 1, []
+            return position
         steps = [self._step, *self._agenda]
         training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
         if training:
@@ -247,6 +258,8 @@ class RunMachine:
         self.position.chunks = [(task.first, task.last) for task in self._ledger.pending]
         steps, self._wanted = self._wanted, []
         if self._stopping:
+            if any(isinstance(step, Evaluate) for step in steps):
+                self.position.next_eval = self.position.samples  # due again when the run goes on
             steps = [step for step in steps if isinstance(step, Refresh)]
             self._agenda = deque([*steps, Save(), Finish("interrupted")])
         else:

@@ -11,6 +11,7 @@ class Report(msgspec.Struct, kw_only=True, tag="report"):
     time_s: float  # since the start of the run
     train_s: float  # of training so far
     phase: str  # "init", "warm start", "tables", "train", "evaluate", "checkpoint", ...
+    phase_share: float | None = None  # of the phase's tasks, done
     epoch: int  # from 0
     epochs: int
     samples: int  # trained so far, all epochs

@@ -54,6 +54,13 @@ class Data:
         )
 
     @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the training instances from others: number and checksums of their arrays."""
+        arrays = self.train.meta.get("arrays", {})
+        checksums = {name: entry["crc32"] for name, entry in arrays.items()}
+        return {"n_train": self.train.n_rows, **checksums}
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of the mapped stores."""
         return self.train.n_bytes + (self.test.n_bytes if self.test is not None else 0)
@@ -110,7 +117,7 @@ def assemble(
     sockets = make_socket_dir(run_id)
     stack.callback(remove, sockets)
     context = new_context()
-    stack.callback(context.term)
+    stack.callback(context.destroy, 0)  # not term: it would wait for a socket that failed to bind
     control = ControlServer(context, address(sockets, "control"))
     stack.callback(control.close)
     publish = address(sockets, "publish")
@@ -122,12 +129,14 @@ def assemble(
     )
     stack.callback(staff.stop, True)
     waiter = Waiter(control.socket, hub.pull, wake)
-    return Parts(arena, hub, staff, waiter, plan, _saver(config, arena, run_dir, sizes), publish)
+    return Parts(arena, hub, staff, waiter, plan, _saver(config, arena, run_dir, data), publish)
 
 
-def _saver(config: Config, arena: Arena, run_dir: RunDir, sizes: Sizes) -> Saver:
+def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data) -> Saver:
+    sizes = data.sizes
     model = NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels).to_dict()
-    return Saver(arena, run_dir, config, model, lsh_state(config, sizes))
+    lsh = lsh_state(config, sizes)
+    return Saver(arena, run_dir, config, model=model, lsh=lsh, data=data.fingerprint)
 
 
 def lsh_state(config: Config, sizes: Sizes) -> dict[str, Any] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 
-import psutil
-
 
 class RunClock:
     """Adds up seconds by account; one account runs at a time.
@@ -15,9 +13,9 @@ class RunClock:
     step, without evaluations and the saving after the last step.
     """
 
-    def __init__(self) -> None:
-        # From the command, not from here: starting Python and importing count too.
-        self.started = psutil.Process().create_time()
+    def __init__(self, started: float | None = None) -> None:
+        """Start now, or at ``started`` (seconds of `time.time`): when the command was given."""
+        self.started = time.time() if started is None else started
         self.accounts: dict[str, float] = defaultdict(float)
         self._account: str | None = None
         self._since = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -71,11 +72,25 @@ class Coordinator:
         self._next_report = 0.0
         self._stop_sent = False
         self._cannot_write = False
+        self._restarts_before = 0
+        self._final_saved = machine.position.stage == "final"  # a run resumed for its last evaluation
 
     @property
     def train_s(self) -> float:
         """Seconds of training, those before a resume included."""
-        return self._saver.base_train_s + self._clock.seconds("train")
+        return self._clock.seconds("train")
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the figures of a checkpoint's state."""
+        self._clock.accounts["train"] = state["train_s"]
+        self._clock.accounts["eval"] = state["eval_s"]
+        self._restarts_before = state["restarts"]
+        self.meter.restore(state["meter"])
+
+    @property
+    def restarts(self) -> int:
+        """Restarts of children, those before a resume included."""
+        return self._restarts_before + self._staff.restarts
 
     @property
     def samples(self) -> int:
@@ -99,6 +114,7 @@ class Coordinator:
         self._hub.receive()
         if self._signals.requested and not self._stop_sent:
             self._stop_sent = True
+            self._signals.drain()
             self.notice("warning", f"{self._signals.name}: saving, then stopping (again to stop at once)")
             self._feed(ev.StopRequested())
 
@@ -185,9 +201,17 @@ class Coordinator:
         self._observer.evaluation(evaluation)
 
     def _save(self, position: Position) -> None:
+        self._check_finite()
         final = position.stage == "final"
         self._clock.switch(None if final else "train")
-        path = self._saver.save(position, self.train_s, self.meter.totals)
+        figures = {
+            "train_s": self.train_s,
+            "eval_s": self._clock.seconds("eval"),
+            "restarts": self.restarts,
+            "meter": self.meter.state(),
+        }
+        path = self._saver.save(position, figures)
+        self._final_saved = self._final_saved or final
         self.notice("info", f"checkpoint {path.name} after {position.samples:,} samples")
 
     def _append(self, line: Report | Evaluation) -> None:
@@ -198,9 +222,9 @@ class Coordinator:
                 self._cannot_write = True
                 self.notice("warning", f"{error}; the run goes on without writing its metrics")
 
-    def rescue(self, error: Exception) -> None:
-        """Save what was learned before ``error``; the children are gone."""
-        position = self._machine.rescue()
+    def rescue(self) -> None:
+        """Save what was learned before an error; the children are gone."""
+        position = self._machine.rescue(final_saved=self._final_saved)
         if position is None or self.meter.non_finite:
             return
         try:
@@ -215,17 +239,20 @@ class Coordinator:
         self._observer.notice(notice)
 
     def _watch(self) -> None:
-        self.memory.sample(self._staff.pids)
+        self.memory.sample()
+        self._check_finite()
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + self._config.run.report_s
+            self.report()
+
+    def _check_finite(self) -> None:
         if self.meter.non_finite:
             raise DistlshError(
                 f"the loss is no longer a number after {self._machine.position.samples:,} samples; "
                 f"lower train.lr (now {self._config.train.lr:g}) or model.scale and start again; "
                 f"checkpoints of before are in {self._run_dir.checkpoints}"
             )
-        now = time.monotonic()
-        if now >= self._next_report:
-            self._next_report = now + self._config.run.report_s
-            self.report()
 
     def report(self) -> None:
         """Make, write and send a report."""
@@ -235,8 +262,9 @@ class Coordinator:
             time_s=self._clock.total_s,
             train_s=self.train_s,
             phase=self._machine.stage,
+            phase_share=self._machine.step_share,
             lr=lr_at(self._config.train, samples, self._total),
-            restarts=self._staff.restarts,
+            restarts=self.restarts,
         )
         self._append(report)
         self._hub.publish(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from distlsh.config.load import dump_yaml
 from distlsh.config.schema import Config
@@ -34,11 +35,13 @@ def run(
     observer: Observer | None = None,
     resume: Path | None = None,
     run_dir: Path | None = None,
+    started: float | None = None,
 ) -> Summary:
     """Train, evaluate and save what ``config`` describes; return the figures.
 
     observer  gets reports while the run goes on
     resume    a run directory to go on from; ``config`` must be that run's
+    started   when the command was given, seconds of `time.time`; default: now
     run_dir   a new run directory; default ``config.run.dir``, or one below ``runs/``
 
     Raises RunInterrupted after a signal, when the state is saved; ChildError with a child's
@@ -46,7 +49,7 @@ def run(
     Whatever happens, no process, segment or socket is left.
     """
     with StopSignals() as signals, ExitStack() as stack:
-        session = _Session(config, observer or Silent(), signals, stack)
+        session = _Session(config, observer or Silent(), signals, stack, RunClock(started))
         try:
             return session.run(resume, run_dir)
         except StopNow:
@@ -58,12 +61,19 @@ def run(
 class _Session:
     """One run; every part registers its end with ``stack``."""
 
-    def __init__(self, config: Config, observer: Observer, signals: StopSignals, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        config: Config,
+        observer: Observer,
+        signals: StopSignals,
+        stack: ExitStack,
+        clock: RunClock,
+    ) -> None:
         self.config = config
         self.observer = observer
         self.signals = signals
         self.stack = stack
-        self.clock = RunClock()
+        self.clock = clock
         self.run_dir: RunDir | None = None
 
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
@@ -77,9 +87,14 @@ class _Session:
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)
         self.observer.start(self.config, self.run_dir.path)
-        parts = assemble(self.config, data, self.run_dir, server, self.signals.fileno, self.stack)
+        self.stack.enter_context(self.run_dir.lock())
+        parts = self._assemble(data, server)
         coordinator = self._coordinator(parts, data, resume)
-        status = self._train(coordinator, parts)
+        try:
+            status = self._train(coordinator, parts)
+        except Exception:
+            self.run_dir.write_summary(self._summary("failed", coordinator, parts, data))
+            raise
         summary = self._summary(status, coordinator, parts, data)
         self.run_dir.write_summary(summary)
         self.observer.summary(summary)
@@ -89,7 +104,7 @@ class _Session:
 
     def what_is_saved(self) -> str:
         """Say where an ended run can be taken up."""
-        if self.run_dir is None or not any(self.run_dir.checkpoints.glob("[!.]*")):
+        if self.run_dir is None or not self.run_dir.has_checkpoint():
             return "nothing was saved yet"
         return f"go on from the last checkpoint with: distlsh-launch --resume {self.run_dir.path}"
 
@@ -116,15 +131,24 @@ class _Session:
         run_dir.config.write_text(dump_yaml(self.config))
         return run_dir
 
+    def _assemble(self, data: Data, server: ForkServer) -> Parts:
+        assert self.run_dir is not None
+        self.signals.patient = True  # no end between making a thing and registering its own
+        parts = assemble(self.config, data, self.run_dir, server, self.signals.fileno, self.stack)
+        self.signals.patient = False
+        if self.signals.requested:
+            raise StopNow
+        return parts
+
     def _coordinator(self, parts: Parts, data: Data, resume: Path | None) -> Coordinator:
         assert self.run_dir is not None
         position: Position | None = None
         warnings: list[str] = []
-        if resume is not None:
-            position, warnings = parts.saver.restore()
+        state: dict[str, Any] | None = None
+        # A run that was cut off before its first checkpoint begins again.
+        if resume is not None and self.run_dir.has_checkpoint():
+            position, state, warnings = parts.saver.restore()
         meter = Meter(parts.arena["runtime.counters"], self.config.train.epochs, data.sizes.n_train)
-        if position is not None:
-            meter.base_samples = position.samples
         coordinator = Coordinator(
             config=self.config,
             machine=RunMachine(parts.plan, position),
@@ -137,6 +161,8 @@ class _Session:
             observer=self.observer,
             signals=self.signals,
         )
+        if state is not None:
+            coordinator.restore(state)
         for warning in warnings:
             coordinator.notice("warning", warning)
         if not kernels_are_compiled():
@@ -151,25 +177,25 @@ class _Session:
         except StopNow:
             parts.staff.stop(at_once=True)
             raise
-        except Exception as error:
+        except Exception:
             self.signals.deaf = True
             parts.staff.stop()
-            coordinator.rescue(error)
+            coordinator.rescue()
             raise
         self.signals.deaf = True
+        coordinator.memory.sample(now=True)
         parts.staff.stop()
         coordinator.report()
         return status
 
     def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:
         assert self.run_dir is not None
-        totals = parts.saver.totals(coordinator.meter.totals)
         baseline = popularity_baseline(data.train, data.test)[0] if data.test is not None else None
         return summarise(
             status=status,
             workers=self.config.run.workers,
             clock=self.clock,
-            totals=totals,
+            totals=coordinator.meter.totals,
             train_s=coordinator.train_s,
             samples=coordinator.samples,
             epoch_size=data.sizes.n_train,
@@ -177,7 +203,7 @@ class _Session:
             popularity_p_at_1=baseline,
             rehashes=coordinator.meter.rehashes,
             table_age_s_mean=coordinator.meter.table_age_s_mean,
-            worker_restarts=parts.staff.restarts,
+            worker_restarts=coordinator.restarts,
             peak_memory_bytes=coordinator.memory.peak_bytes,
             energy_j=coordinator.energy.joules(),
             run_dir=str(self.run_dir.path),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
 _INTERVAL_S = 5.0
+_ANONYMOUS = re.compile(r"^Pss_Anon:\s+(\d+) kB", re.MULTILINE)
 
 
 class MemoryWatch:
     """The largest sum of shared and private memory seen, in bytes.
 
     shared   the arena and the mapped data stores, counted once
-    private  pages of the coordinator and its children that no one else maps
+    private  anonymous pages of this process and all below it, fork server included; a page
+             that several have is counted once, each its part
     """
 
     def __init__(self, shared_bytes: int) -> None:
@@ -22,18 +25,19 @@ class MemoryWatch:
         self._next = 0.0
         self.peak_bytes = shared_bytes
 
-    def sample(self, pids: Iterable[int]) -> None:
-        """Look at the processes, at most every few seconds."""
-        now = time.monotonic()
-        if now < self._next:
+    def sample(self, *, now: bool = False) -> None:
+        """Look at the processes, at most every few seconds unless ``now``."""
+        if not now and time.monotonic() < self._next:
             return
-        self._next = now + _INTERVAL_S
-        private = sum(_private_bytes(pid) for pid in (psutil.Process().pid, *pids))
+        self._next = time.monotonic() + _INTERVAL_S
+        me = psutil.Process()
+        private = sum(_anonymous_bytes(process.pid) for process in (me, *me.children(recursive=True)))
         self.peak_bytes = max(self.peak_bytes, self._shared + private)
 
 
-def _private_bytes(pid: int) -> int:
+def _anonymous_bytes(pid: int) -> int:
     try:
-        return int(psutil.Process(pid).memory_full_info().uss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        found = _ANONYMOUS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except OSError:
         return 0
+    return int(found[1]) * 1024 if found else 0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import distlsh.runtime.rehasher
-import distlsh.runtime.worker
+import signal
+
+# Ctrl-C reaches the whole process group, also while kernels compile; the coordinator decides.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import distlsh.runtime.rehasher  # noqa: E402
+import distlsh.runtime.worker  # noqa: E402
 
 __all__ = ["distlsh"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class ForkServer:
 
     def spawn(self, target: Callable[[bytes], None], packed: bytes, name: str) -> Any:
         """Start a child and return its process object."""
+        self.start()  # again, if it died
         process = self._context.Process(target=target, args=(packed,), name=name, daemon=True)
         with _hidden_main():
             process.start()
@@ -48,6 +50,10 @@ class ForkServer:
 
     def stop(self) -> None:
         """End the server and its resource tracker; children must be gone."""
+        pid = multiprocess.forkserver._forkserver._forkserver_pid
+        if pid:  # it may be compiling for a minute: do not wait for it to notice
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         multiprocess.forkserver._forkserver._stop()
         with contextlib.suppress(ChildProcessError, AttributeError):
             multiprocess.resource_tracker._resource_tracker._stop()

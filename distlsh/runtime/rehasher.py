@@ -18,7 +18,7 @@ from distlsh.runtime.child import Link, log
 from distlsh.runtime.layout import hash_spec
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
-from distlsh.shm.generation import publish, writable
+from distlsh.shm.generation import clear_marks, publish, writable
 
 _POLL_S = 0.0005
 
@@ -95,5 +95,5 @@ class Rehasher:
         return idle.n_rows, moved
 
     def _before_rows(self, ids: NDArray[np.int32]) -> None:
-        self._dirty[ids] = 0  # before the rows are read: a later update marks them again
+        clear_marks(self._dirty, ids)
         self._link.beat()

@@ -31,7 +31,26 @@ class Meter:
         self._ages: list[float] = []
         self._recall: float | None = None
         self._p_at_1: float | None = None
-        self.base_samples = 0.0  # of before a resume
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, as JSON values."""
+        return {
+            "rehashes": self.rehashes,
+            "generation": self.generation,
+            "ages": self._ages,
+            "recall": self._recall,
+            "p_at_1": self._p_at_1,
+            "published_samples": self._published_samples,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the reports of before a resume; the tables' age counts from now."""
+        self.rehashes, self.generation = state["rehashes"], state["generation"]
+        self._ages = list(state["ages"])
+        self._recall, self._p_at_1 = state["recall"], state["p_at_1"]
+        self._published_samples = state["published_samples"]
+        if self.generation:
+            self._published_at = time.perf_counter()
 
     def rehashed(self, rehash: Rehash) -> None:
         """Take note of a new generation."""
@@ -63,13 +82,22 @@ class Meter:
         ages = [*self._ages, time.perf_counter() - self._published_at]
         return float(np.mean(ages))
 
-    def report(self, *, time_s: float, train_s: float, phase: str, lr: float | None, restarts: int) -> Report:
+    def report(
+        self,
+        *,
+        time_s: float,
+        train_s: float,
+        phase: str,
+        phase_share: float | None,
+        lr: float,
+        restarts: int,
+    ) -> Report:
         """Return the run at this moment."""
         counters = self._counters.copy()
         delta = (counters - self._before).sum(axis=0)
         self._before = counters
         # A chunk of a dead worker is trained again, and counted again.
-        trained = int(self.base_samples + counters[:, At.SAMPLES].sum())
+        trained = int(counters[:, At.SAMPLES].sum())
         samples = min(trained, self._epochs * self._epoch_size)
         per_worker = self._worker_rates(counters, phase)
         rate = float(sum(per_worker))
@@ -79,6 +107,7 @@ class Meter:
             time_s=round(time_s, 3),
             train_s=round(train_s, 3),
             phase=phase,
+            phase_share=phase_share,
             epoch=epoch,
             epochs=self._epochs,
             samples=samples,

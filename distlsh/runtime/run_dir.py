@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,20 @@ class RunDir:
             raise CheckpointError(f"{path} is not a run directory: it has no config.yaml")
         run_dir.logs.mkdir(exist_ok=True)
         return run_dir
+
+    def has_checkpoint(self) -> bool:
+        """Tell whether anything was saved."""
+        return any(self.checkpoints.glob("[!.]*/manifest.json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this directory for one process; UsageError if another run writes here."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path}: another process is running this run; wait for it") from None
+            yield
 
     def append(self, line: Report | Evaluation) -> None:
         """Add a line to ``metrics.jsonl`` or ``eval.jsonl``."""

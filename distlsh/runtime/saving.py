@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
 from distlsh.errors import CheckpointError
@@ -16,30 +14,44 @@ from distlsh.protocol.plan import Position
 from distlsh.runtime.run_dir import RunDir
 from distlsh.shm.arena import Arena
 
+_FIXED_GROUPS = ("train", "rehash")
+"""Settings that a run keeps when it goes on; model, lsh and data are compared as they came out."""
+
 
 class Saver:
     """Writes the arena's persistent arrays with the run's position."""
 
     def __init__(
-        self, arena: Arena, run_dir: RunDir, config: Config, model: dict[str, Any], lsh: Any
+        self,
+        arena: Arena,
+        run_dir: RunDir,
+        config: Config,
+        *,
+        model: dict[str, Any],
+        lsh: dict[str, Any] | None,
+        data: dict[str, Any],
     ) -> None:
+        """Take what a resumed run must share: network, hash functions, training data, settings."""
         self._arena = arena
         self._run_dir = run_dir
         self._config = config
         self._model = model
         self._lsh = lsh
-        self.base_train_s = 0.0  # of before a resume
-        self.base_totals: NDArray[np.float64] | None = None
+        self._data = data
 
-    def save(self, position: Position, train_s: float, totals: NDArray[np.float64]) -> Path:
-        """Write a checkpoint and return its folder; no child may be at work."""
+    def save(self, position: Position, figures: dict[str, Any]) -> Path:
+        """Write a checkpoint and return its folder; no child may be at work.
+
+        figures  what the run's reports go on from, as JSON values
+        """
         state = {
             "position": msgspec.to_builtins(position),
             "model": self._model,
             "lsh": self._lsh,
             "config": msgspec.to_builtins(self._config),
-            "train_s": train_s,
-            "totals": self.totals(totals).tolist(),
+            "data": self._data,
+            "counters": self._arena["runtime.counters"].sum(axis=0).tolist(),
+            **figures,
         }
         name = "final" if position.stage == "final" else f"samples-{position.samples:012d}"
         arrays = self._arena.persistent()
@@ -47,15 +59,11 @@ class Saver:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
         return write_checkpoint(self._run_dir.checkpoints, name, arrays, state, self._config.checkpoint.keep)
 
-    def totals(self, since_resume: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the counters' sums over the whole training, f8[16]."""
-        return since_resume if self.base_totals is None else since_resume + self.base_totals
-
-    def restore(self) -> tuple[Position, list[str]]:
-        """Fill the arena from the newest whole checkpoint; return its position, and warnings."""
+    def restore(self) -> tuple[Position, dict[str, Any], list[str]]:
+        """Fill the arena from the newest whole checkpoint; return its position, state and warnings."""
         path, warnings = latest_checkpoint(self._run_dir.path)
         arrays, state = read_checkpoint(path, verify=False, mmap=True)
-        _check_same_model(path, state, self._model, self._lsh)
+        self._check_same_run(path, state)
         for name, array in self._arena.persistent().items():
             if name not in arrays and state["position"]["stage"] == "final" and _is_state(name):
                 continue  # all that is left is to evaluate
@@ -67,24 +75,29 @@ class Saver:
                     f"{array.shape}; resume with the settings that the run was started with"
                 )
             array[...] = arrays[name]
-        self.base_train_s = state["train_s"]
-        self.base_totals = np.array(state["totals"])
-        return msgspec.convert(state["position"], Position), warnings
+        # The first worker's counters go on from all workers' sums.
+        self._arena["runtime.counters"][0] = state["counters"]
+        return msgspec.convert(state["position"], Position), state, warnings
+
+    def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
+        now = {"model": self._model, "lsh": self._lsh, "data": self._data}
+        settings = msgspec.to_builtins(self._config)
+        for group in _FIXED_GROUPS:
+            now[f"config.{group}"], state[f"config.{group}"] = settings[group], state["config"][group]
+        for what, value in now.items():
+            _check_same(path, what, state[what], msgspec.to_builtins(value))
 
 
 def _is_state(name: str) -> bool:
     return name.endswith((".state1", ".state2", ".clock"))
 
 
-def _check_same_model(path: Path, state: dict[str, Any], model: dict[str, Any], lsh: Any) -> None:
-    for group, now in (("model", model), ("lsh", lsh)):
-        saved = state[group]
-        if saved == msgspec.to_builtins(now):
-            continue
-        different = sorted(
-            k for k in {**(saved or {}), **(now or {})} if (saved or {}).get(k) != (now or {}).get(k)
-        )
-        raise CheckpointError(
-            f"{path} was saved with other settings: {group} differs in {', '.join(different)}; "
-            "resume with the settings that the run was started with"
-        )
+def _check_same(path: Path, what: str, saved: Any, now: Any) -> None:
+    if saved == now:
+        return
+    saved, now = saved or {}, now or {}
+    different = sorted(key for key in {**saved, **now} if saved.get(key) != now.get(key))
+    raise CheckpointError(
+        f"{path} was saved with other settings or data: {what} differs in {', '.join(different)}; "
+        "resume with what the run was started with"
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 from distlsh.constants import PROTOCOL_VERSION
-from distlsh.errors import ChildError, ProtocolError
+from distlsh.errors import ChildError, DistlshError, ProtocolError
 from distlsh.protocol import supervision as sv
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Rehashed, Stop, ToChild
 from distlsh.runtime.processes import ForkServer
@@ -16,6 +18,14 @@ from distlsh.transport.control import ControlServer
 
 Job = tuple[Callable[[bytes], None], bytes]
 """A child's entry and its packed `ChildSetup`."""
+
+_LOST_SIGHT = 255
+"""Exit code where the fork server died: the child may well be alive."""
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Staff:
@@ -42,11 +52,6 @@ class Staff:
     def restarts(self) -> int:
         """Restarts so far."""
         return self._supervisor.restarts
-
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the children."""
-        return [process.pid for process in self._processes.values()]
 
     def start(self) -> None:
         """Start every child."""
@@ -80,6 +85,8 @@ class Staff:
         for role, process in list(self._processes.items()):
             if process.exitcode is not None:
                 news += self.hear()  # its last words
+                if process.exitcode == _LOST_SIGHT:
+                    _kill(process.pid)
                 del self._processes[role]
                 process.join()
                 news += self._handle(sv.Exited(role, process.pid, process.exitcode))
@@ -96,7 +103,7 @@ class Staff:
         while self._processes:
             try:
                 self.check()
-            except ChildError:
+            except DistlshError:
                 continue  # the run has ended by another error, or by this one already
             time.sleep(0.005)
 

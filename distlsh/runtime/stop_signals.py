@@ -41,6 +41,10 @@ class StopSignals:
         os.close(self.fileno)
         os.close(self._write)
 
+    def drain(self) -> None:
+        """Empty the pipe, so that ``fileno`` wakes nobody again."""
+        os.read(self.fileno, 64)
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.deaf:
             return

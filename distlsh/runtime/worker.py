@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from distlsh.constants import ROW_BLOCK
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store
 from distlsh.errors import ProtocolError
@@ -33,7 +34,9 @@ from distlsh.runtime.layout import hash_spec, uses_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
-_BLOCK = 1024
+_LEAST_BLOCK = 16
+_BLOCK_MACS = 4 * 10**11
+"""Multiply-adds between two heartbeats of an evaluation: about ten seconds of a core."""
 
 
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
@@ -94,9 +97,14 @@ class Worker:
                 raise ProtocolError(f"a task of unknown kind {other!r}")
         return b""
 
-    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        for first in range(0, len(rows), _BLOCK):
-            yield rows[first : first + _BLOCK]
+    def _eval_block(self) -> int:
+        """Return the rows of a block: as BLAS likes it, but done before a heartbeat is missed."""
+        row_macs = self._setup.n_labels * self._config.model.hidden[-1]
+        return max(_LEAST_BLOCK, min(ROW_BLOCK, _BLOCK_MACS // row_macs))
+
+    def _blocks(self, rows: NDArray[np.int64], size: int = ROW_BLOCK) -> Iterator[NDArray[np.int64]]:
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
             self._link.beat()
 
     def _train_chunk(self, task: Task) -> None:
@@ -160,7 +168,7 @@ class Worker:
         assert self._test is not None
         rows = evaluation_rows(self._test.n_rows, n_rows, self._config.train.seed)[task.first : task.last]
         sums = EvalSums()
-        for block in self._blocks(rows):
+        for block in self._blocks(rows, self._eval_block()):
             sums += self._evaluate_block(self._test, block)
         return msgspec.msgpack.encode(sums)
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from distlsh.constants import EMPTY
 from distlsh.kernels._jit import kernel
-from distlsh.kernels._types import I8_1, I8_1R, I8_2, I8_2R, b1, i8, void
+from distlsh.kernels._types import I4_1R, I8_1, I8_1R, I8_2, I8_2R, U1_1, b1, i8, void
 from distlsh.kernels.atomics import fence, load_shared, store_shared
 
 GENERATION_WIDTH = 8
@@ -70,6 +70,21 @@ def publish(generation, new):  # type: ignore[no-untyped-def]
     Only the rehasher calls this, with numbers that grow by one.
     """
     store_shared(generation, 0, new)
+    fence()
+
+
+@kernel(void(U1_1, I4_1R))
+def clear_marks(dirty, ids):  # type: ignore[no-untyped-def]
+    """Clear the dirty marks of rows that are about to be read.
+
+    dirty  u1[n_rows], which workers set after they change a row
+    ids    i4[n], the rows
+
+    The fence keeps the rows from being read before their marks are cleared: an update that
+    the reader misses sets its mark again.
+    """
+    for i in range(ids.shape[0]):
+        dirty[ids[i]] = 0
     fence()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 SEGMENT_DIR = Path("/dev/shm")
+_START_FIELD = 19  # "starttime", counted from the field after the command's name
 _NAME = re.compile(r"^distlsh-(\d+)-(\d+)-[0-9a-f]{8}$")
 
 
@@ -73,7 +74,9 @@ def _owned(path: Path) -> bool:
 
 
 def _start_ticks(pid: int) -> int:
+    # In ticks since boot: unlike a time of day, it stays when the clock is set.
     try:
-        return int(psutil.Process(pid).create_time() * 100)
-    except psutil.NoSuchProcess:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return -1
+    return int(stat.rpartition(")")[2].split()[_START_FIELD])

@@ -20,6 +20,7 @@ from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.protocol.messages import WorkerMetrics
 from distlsh.protocol.reports import Report
 from distlsh.runtime.launch import run
+from distlsh.runtime.run_dir import RunDir
 from distlsh.transport.metrics import subscribe
 
 SUMMARY_KEYS = {
@@ -29,6 +30,23 @@ SUMMARY_KEYS = {
     *("n_active_mean", "mac_fraction", "table_recall_at_1", "table_recall_at_10"),
     *("rehashes", "table_age_s_mean", "worker_restarts", "peak_memory_bytes", "energy_j"),
 }
+
+
+SAME_FIGURES = (
+    *(
+        "p_at_1",
+        "p_at_3",
+        "p_at_5",
+        "ndcg_at_1",
+        "ndcg_at_3",
+        "ndcg_at_5",
+        "psp_at_1",
+        "psp_at_3",
+        "psp_at_5",
+    ),
+    *("lsh_p_at_1", "table_recall_at_1", "table_recall_at_10", "loss", "n_active_mean", "mac_fraction"),
+    *("samples", "epochs", "rehashes"),
+)
 
 
 def weights(run_dir: Path) -> dict[str, np.ndarray]:
@@ -94,10 +112,72 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, at):
     assert json.loads((tmp_path / "cut" / "summary.json").read_text())["status"] == "interrupted"
     resumed = run(deterministic(config), resume=tmp_path / "cut")
     assert resumed.status == "completed" and resumed.samples == whole.samples
-    assert resumed.p_at_1 == whole.p_at_1 and resumed.table_recall_at_10 == whole.table_recall_at_10
+    for figure in SAME_FIGURES:
+        assert getattr(resumed, figure) == getattr(whole, figure), figure
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     for key in a:
         np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_begins_again(config, tmp_path):
+    """--resume of a run without any checkpoint trains it from scratch."""
+    run_dir = tmp_path / "run"
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "config.yaml").write_text(dump_yaml(config()))
+    assert run(config(), resume=run_dir).samples == 12_000
+
+
+def test_resuming_from_python_takes_the_runs_own_settings(config, tmp_path):
+    """train(resume=RUN) goes on with RUN/config.yaml."""
+    with pytest.raises(RunInterrupted):
+        run(config(), observer=Watcher(3000, signal_self()), run_dir=tmp_path / "run")
+    summary = distlsh.train(resume=tmp_path / "run")
+    assert summary.status == "completed" and summary.samples == 12_000
+
+
+@pytest.mark.parametrize(
+    "groups", [{"train": {"lr": 0.1}}, {"data": {"synth": {"n_train": 6000, "seed": 9}}}]
+)
+def test_other_rates_or_data_are_refused_when_resuming(config, tmp_path, groups):
+    """A run cannot go on with another rate or other instances."""
+    run(config(), run_dir=tmp_path / "run")
+    other = config(**{k: v for k, v in groups.items() if k == "train"})
+    if "data" in groups:
+        synth = msgspec.structs.replace(other.data.synth, seed=9)
+        other = msgspec.structs.replace(other, data=msgspec.structs.replace(other.data, synth=synth))
+    with pytest.raises(DistlshError, match="differs in"):
+        run(other, resume=tmp_path / "run")
+
+
+def test_a_failure_at_the_last_save_loses_nothing(config, tmp_path):
+    """Where the rehasher cannot be kept alive after the last step, the training is saved all the same."""
+
+    class Killer(Watcher):
+        def report(self, report):
+            super().report(report)
+            if report.phase in ("rehash", "train") and report.samples >= 11_000:
+                kill("rehasher")(self)
+
+    with pytest.raises(ChildError, match="rehasher"):
+        run(config(run={"max_restarts": 0, "report_s": 0.01}), observer=Killer(), run_dir=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+    resumed = run(config(), resume=tmp_path / "run")
+    assert resumed.status == "completed" and resumed.samples == 12_000 and resumed.p_at_1 > 0.4
+
+
+def test_two_processes_do_not_write_one_run(config, tmp_path):
+    """While a run goes on, resuming it elsewhere is refused."""
+    refused = []
+
+    def again(watcher):
+        try:
+            with RunDir.open(watcher.run_dir).lock():
+                pass
+        except UsageError as error:
+            refused.append(str(error))
+
+    run(config(), observer=Watcher(1000, again), run_dir=tmp_path / "run")
+    assert len(refused) == 1 and "another process" in refused[0]
 
 
 def test_a_resumed_run_of_two_workers_trains_what_was_left(config, tmp_path):
