@@ -17,7 +17,7 @@ BASE = {
     "data": {"synth": {"n_train": 6000, "n_test": 800, "n_features": 2000, "n_labels": 1500, "seed": 3}},
     "model": {"hidden": [64]},
     "lsh": {"n_active": 96, "dim": 32, "n_tables": 16, "n_probes": 2, "bucket_size": 32},
-    "train": {"epochs": 2, "chunk_size": 512, "seed": 7},
+    "train": {"epochs": 2, "chunk_size": 512, "seed": 7, "lr": 0.02, "adagrad_init": 0.0},
     "rehash": {"initial_interval": 2000},
     "eval": {"n_rows": 200},
     "run": {"workers": 2, "report_s": 0.1, "stop_timeout_s": 5.0},

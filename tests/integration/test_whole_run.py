@@ -9,10 +9,13 @@ import signal
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from runs import Watcher, kill
 
+import distlsh
+from distlsh.config.load import dump_yaml
 from distlsh.data.opening import open_pair
 from distlsh.errors import ChildError, DistlshError, RunInterrupted, UsageError
 from distlsh.inference import Model
@@ -135,18 +138,18 @@ def test_resuming_from_python_takes_the_runs_own_settings(config, tmp_path):
     assert summary.status == "completed" and summary.samples == 12_000
 
 
-@pytest.mark.parametrize(
-    "groups", [{"train": {"lr": 0.1}}, {"data": {"synth": {"n_train": 6000, "seed": 9}}}]
-)
-def test_other_rates_or_data_are_refused_when_resuming(config, tmp_path, groups):
-    """A run cannot go on with another rate or other instances."""
+def with_seed(config, seed):
+    """Return ``config`` on data generated from another seed."""
+    synth = msgspec.structs.replace(config.data.synth, seed=seed)
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, synth=synth))
+
+
+def test_other_rates_or_data_are_refused_when_resuming(config, tmp_path):
+    """A run cannot go on with another rate, or with other instances of the same number."""
     run(config(), run_dir=tmp_path / "run")
-    other = config(**{k: v for k, v in groups.items() if k == "train"})
-    if "data" in groups:
-        synth = msgspec.structs.replace(other.data.synth, seed=9)
-        other = msgspec.structs.replace(other, data=msgspec.structs.replace(other.data, synth=synth))
-    with pytest.raises(DistlshError, match="differs in"):
-        run(other, resume=tmp_path / "run")
+    for other, what in ((config(train={"lr": 0.1}), "lr"), (with_seed(config(), 9), "data differs in")):
+        with pytest.raises(DistlshError, match=what):
+            run(other, resume=tmp_path / "run")
 
 
 def test_a_failure_at_the_last_save_loses_nothing(config, tmp_path):
