@@ -20,7 +20,7 @@ BASE = {
     "train": {"epochs": 2, "chunk_size": 512, "seed": 7, "lr": 0.02, "adagrad_init": 0.0},
     "rehash": {"initial_interval": 2000},
     "eval": {"n_rows": 200},
-    "run": {"workers": 2, "report_s": 0.1, "stop_timeout_s": 5.0},
+    "run": {"workers": 2, "report_s": 0.02, "stop_timeout_s": 5.0},
 }
 
 
