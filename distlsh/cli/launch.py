@@ -116,9 +116,15 @@ def _run(args: argparse.Namespace, config: Config) -> int:
     import psutil
 
     from distlsh.cli.display import make_display
-    from distlsh.runtime.launch import run
+    from distlsh.kernels._jit import compiled_before
+    from distlsh.protocol.reports import Notice
 
     display = make_display(quiet=args.quiet)
+    if not compiled_before():
+        text = "compiling the kernels for this machine: about a minute, in the first run only"
+        display.notice(Notice(level="info", text=text))
+    from distlsh.runtime.launch import run  # imports, and so compiles, the kernels
+
     if args.plot:
         _warn_without_matplotlib(display)
     try:

@@ -44,6 +44,11 @@ def cache_dir() -> Path:
 _CACHE_DIR = cache_dir()
 
 
+def compiled_before() -> bool:
+    """Tell whether the cache holds these kernels: loading them takes a second, not a minute."""
+    return any(_CACHE_DIR.rglob("output_layer.output_step*.nbi"))
+
+
 def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compile a function without the GIL, with the explicit ``signatures`` given.
 

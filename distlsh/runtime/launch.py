@@ -21,7 +21,7 @@ from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.layout import memory_plan
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
-from distlsh.runtime.processes import ForkServer, kernels_are_compiled
+from distlsh.runtime.processes import ForkServer
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
@@ -165,8 +165,6 @@ class _Session:
             coordinator.restore(state)
         for warning in warnings:
             coordinator.notice("warning", warning)
-        if not kernels_are_compiled():
-            coordinator.notice("info", "compiling kernels: about a minute, in the first run only")
         coordinator.notice("info", f"metrics are published at {parts.publish}")
         return coordinator
 

@@ -14,15 +14,8 @@ import multiprocess
 import multiprocess.forkserver
 import multiprocess.resource_tracker
 
-from distlsh.kernels._jit import cache_dir
-
 _PRELOAD = ["distlsh.runtime.preload"]
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def kernels_are_compiled() -> bool:
-    """Tell whether the kernels' cache on disk is filled: starting takes seconds, not a minute."""
-    return any(cache_dir().rglob("output_layer.output_step*.nbi"))
 
 
 class ForkServer:

@@ -133,7 +133,7 @@ class Meter:
     def _worker_rates(self, counters: NDArray[np.float64], phase: str) -> list[float]:
         now = time.perf_counter()
         if phase != "train":
-            self._rates.clear()
+            self._rates = [(now, counters[:, At.SAMPLES])]
             return [0.0] * len(counters)
         self._rates.append((now, counters[:, At.SAMPLES]))
         while now - self._rates[0][0] > _RATE_WINDOW_S and len(self._rates) > 2:
