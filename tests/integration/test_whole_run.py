@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from runs import Watcher, kill
+from watching import Watcher, kill
 
 import distlsh
 from distlsh.config.load import dump_yaml
