@@ -10,16 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    """The folder of real data sets; tests that need it are skipped without it."""
-    if not (SHARED_DATA / "enwiki-para.train.txt.gz").exists():
-        pytest.skip("real data sets are not beside the project (../shared/data)")
-    return SHARED_DATA
-
 
 def _leftovers() -> dict[str, set[str]]:
     from distlsh.shm.names import SEGMENT_DIR, socket_root

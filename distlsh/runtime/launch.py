@@ -194,7 +194,6 @@ class _Session:
             workers=self.config.run.workers,
             clock=self.clock,
             totals=coordinator.meter.totals,
-            train_s=coordinator.train_s,
             samples=coordinator.samples,
             epoch_size=data.sizes.n_train,
             evaluation=coordinator.last_evaluation,

@@ -47,6 +47,7 @@ class Staff:
         self._supervisor = supervisor
         self._jobs = jobs
         self._processes: dict[str, Any] = {}
+        self._to_spawn: list[str] = []
 
     @property
     def restarts(self) -> int:
@@ -56,6 +57,7 @@ class Staff:
     def start(self) -> None:
         """Start every child."""
         self._carry_out(self._supervisor.start())
+        self._spawn_waiting()
 
     def hear(self) -> list[FromChild | sv.Ready | sv.Lost]:
         """Return the messages that arrived from present children, and who became ready."""
@@ -80,7 +82,12 @@ class Staff:
         return news
 
     def check(self) -> list[FromChild | sv.Ready | sv.Lost]:
-        """Return who was lost; restart, escalate, and raise what cannot be mended."""
+        """Return who was lost; restart, escalate, and raise what cannot be mended.
+
+        A lost child is started again at the next call, when the caller has taken note of the
+        loss: what it sends before must not reach the successor.
+        """
+        self._spawn_waiting()
         news: list[FromChild | sv.Ready | sv.Lost] = []
         for role, process in list(self._processes.items()):
             if process.exitcode is not None:
@@ -99,6 +106,7 @@ class Staff:
 
     def stop(self, at_once: bool = False) -> None:
         """End all children, harsher and harsher; return when they are gone."""
+        self._to_spawn.clear()
         self._handle(sv.StopAll(at_once))
         while self._processes:
             try:
@@ -115,7 +123,7 @@ class Staff:
         for action in actions:
             match action:
                 case sv.Spawn(role):
-                    self._spawn(role)
+                    self._to_spawn.append(role)
                 case sv.Ask(role):
                     self._control.send(role, Stop())
                 case sv.Signal(role, pid, number):
@@ -126,6 +134,10 @@ class Staff:
                 case sv.Ready() | sv.Lost():
                     news.append(action)
         return news
+
+    def _spawn_waiting(self) -> None:
+        while self._to_spawn:
+            self._spawn(self._to_spawn.pop(0))
 
     def _spawn(self, role: str) -> None:
         target, packed = self._jobs[role]

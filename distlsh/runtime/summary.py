@@ -31,7 +31,6 @@ def summarise(
     workers: int,
     clock: RunClock,
     totals: NDArray[np.float64],
-    train_s: float,
     samples: int,
     epoch_size: int,
     evaluation: Evaluation | None,
@@ -41,8 +40,8 @@ def summarise(
 
     samples  acknowledged, each once
     totals   f8[16], the counters' sums over the whole training, resumed parts included
-    train_s  likewise
     """
+    train_s = clock.seconds("train")
     averages = means(totals)
     averages.pop("rows_updated_mean", None)
     metrics = {name: getattr(evaluation, name) for name in _METRICS} if evaluation else {}

@@ -157,9 +157,12 @@ def test_a_failure_at_the_last_save_loses_nothing(config, tmp_path):
     """Where the rehasher cannot be kept alive after the last step, the training is saved all the same."""
 
     class Killer(Watcher):
+        killed = False
+
         def report(self, report):
             super().report(report)
-            if report.phase in ("rehash", "train") and report.samples >= 11_000:
+            if report.phase in ("rehash", "train") and report.samples >= 11_000 and not self.killed:
+                self.killed = True
                 kill("rehasher")(self)
 
     with pytest.raises(ChildError, match="rehasher"):
