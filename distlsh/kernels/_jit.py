@@ -1,15 +1,18 @@
 """One way to compile kernels, and a disk cache that is right after any edit.
 
 Numba keys its cache on the file of the compiled function alone, so an edit to a
-kernel that others call is missed.  The cache folder here carries a digest of all
-kernel sources and of the compiler's versions instead.
+kernel that others call is missed.  The cache folder of a module here carries a digest
+of its source, of the kernel modules that it imports, directly or not, and of the
+compiler's versions: an edit recompiles what depends on it and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +27,43 @@ intrinsic: Any = numba.extending.intrinsic
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
-def source_digest() -> str:
-    """Return a digest of every kernel source and of the compilers' versions."""
+_FOLDER = Path(__file__).parent
+_IMPORT = re.compile(r"^from distlsh\.kernels\.(\w+) import", re.MULTILINE)
+
+
+@cache
+def _sources(module: str) -> frozenset[str]:
+    """Return the kernel modules that ``module`` is compiled from: itself and what it imports."""
+    found: set[str] = set()
+    waiting = {module, "_jit"}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= set(_IMPORT.findall((_FOLDER / f"{name}.py").read_text())) - found
+    return frozenset(found)
+
+
+@cache
+def source_digest(module: str) -> str:
+    """Return a digest of what kernel module ``module`` is compiled from, and of the compilers' versions."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for name in sorted(_sources(module)):
+        digest.update(name.encode())
+        digest.update((_FOLDER / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_dir() -> Path:
-    """Return the folder of compiled kernels: ``$DISTLSH_CACHE`` or the user's cache."""
+def cache_dir(module: str) -> Path:
+    """Return the folder of a module's compiled kernels, in ``$DISTLSH_CACHE`` or the user's cache."""
     root = os.environ.get("DISTLSH_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "distlsh"
     )
-    return Path(root) / "kernels" / source_digest()
-
-
-_CACHE_DIR = cache_dir()
+    return Path(root) / "kernels" / f"{module}-{source_digest(module)}"
 
 
 def compiled_before() -> bool:
-    """Tell whether the cache holds these kernels: loading them takes a second, not a minute."""
-    return any(_CACHE_DIR.rglob("output_layer.output_step*.nbi"))
+    """Tell whether the cache holds the training kernels: loading them takes a second, not a minute."""
+    return any(cache_dir("output_layer").rglob("output_layer.output_step*.nbi"))
 
 
 def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -65,7 +82,7 @@ def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], C
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
         before = numba_config.CACHE_DIR
-        numba_config.CACHE_DIR = str(_CACHE_DIR)
+        numba_config.CACHE_DIR = str(cache_dir(function.__module__.rpartition(".")[2]))
         try:
             compiled = numba.njit(list(signatures), **settings) if signatures else numba.njit(**settings)
             result: Callable[..., Any] = compiled(function)

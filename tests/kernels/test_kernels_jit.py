@@ -1,0 +1,30 @@
+"""The disk cache of kernels: what a module's compiled code depends on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import distlsh.kernels
+from distlsh.kernels._jit import _sources, source_digest
+
+FOLDER = Path(distlsh.kernels.__file__).parent
+
+
+def test_a_module_depends_on_the_kernels_it_imports_directly_or_not() -> None:
+    """Through rotation, cross_polytope is compiled from lanes too; the parser is none of its business."""
+    assert {"cross_polytope", "rotation", "lanes", "probing", "_jit"} <= _sources("cross_polytope")
+    assert "parse" not in _sources("cross_polytope")
+
+
+def test_modules_have_digests_of_their_own() -> None:
+    """Two modules never share a folder of compiled code."""
+    assert source_digest("rotation") != source_digest("tables")
+
+
+def test_kernels_import_each_other_in_the_one_form_that_the_digest_sees() -> None:
+    """`from distlsh.kernels.NAME import ...` at the start of a line, and no other form."""
+    for path in FOLDER.glob("*.py"):
+        named = re.findall(r"^.*distlsh\.kernels.*import.*$|^\s*import distlsh.*$", path.read_text(), re.M)
+        odd = [line for line in named if not re.match(r"from distlsh\.kernels\.\w+ import", line)]
+        assert not odd, f"{path.name}: {odd}"
