@@ -32,38 +32,38 @@ _IMPORT = re.compile(r"^from distlsh\.kernels\.(\w+) import", re.MULTILINE)
 
 
 @cache
-def _sources(module: str) -> frozenset[str]:
-    """Return the kernel modules that ``module`` is compiled from: itself and what it imports."""
-    found: set[str] = set()
-    waiting = {module, "_jit"}
+def sources(path: Path) -> frozenset[Path]:
+    """Return the files that a file's kernels are compiled from: itself and the kernel modules it imports."""
+    found: set[Path] = set()
+    waiting = {path, _FOLDER / "_jit.py"}
     while waiting:
-        name = waiting.pop()
-        found.add(name)
-        waiting |= set(_IMPORT.findall((_FOLDER / f"{name}.py").read_text())) - found
+        file = waiting.pop()
+        found.add(file)
+        waiting |= {_FOLDER / f"{name}.py" for name in _IMPORT.findall(file.read_text())} - found
     return frozenset(found)
 
 
 @cache
-def source_digest(module: str) -> str:
-    """Return a digest of what kernel module ``module`` is compiled from, and of the compilers' versions."""
+def source_digest(path: Path) -> str:
+    """Return a digest of all that a file's kernels are compiled from, and of the compilers' versions."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for name in sorted(_sources(module)):
-        digest.update(name.encode())
-        digest.update((_FOLDER / f"{name}.py").read_bytes())
+    for file in sorted(sources(path)):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_dir(module: str) -> Path:
-    """Return the folder of a module's compiled kernels, in ``$DISTLSH_CACHE`` or the user's cache."""
+def cache_dir(path: Path) -> Path:
+    """Return the folder of a file's compiled kernels, in ``$DISTLSH_CACHE`` or the user's cache."""
     root = os.environ.get("DISTLSH_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "distlsh"
     )
-    return Path(root) / "kernels" / f"{module}-{source_digest(module)}"
+    return Path(root) / "kernels" / f"{path.stem}-{source_digest(path)}"
 
 
 def compiled_before() -> bool:
     """Tell whether the cache holds the training kernels: loading them takes a second, not a minute."""
-    return any(cache_dir("output_layer").rglob("output_layer.output_step*.nbi"))
+    return any(cache_dir(_FOLDER / "output_layer.py").rglob("output_layer.output_step*.nbi"))
 
 
 def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -82,7 +82,7 @@ def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], C
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
         before = numba_config.CACHE_DIR
-        numba_config.CACHE_DIR = str(cache_dir(function.__module__.rpartition(".")[2]))
+        numba_config.CACHE_DIR = str(cache_dir(Path(function.__code__.co_filename)))
         try:
             compiled = numba.njit(list(signatures), **settings) if signatures else numba.njit(**settings)
             result: Callable[..., Any] = compiled(function)

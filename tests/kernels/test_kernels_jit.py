@@ -6,20 +6,27 @@ import re
 from pathlib import Path
 
 import distlsh.kernels
-from distlsh.kernels._jit import _sources, source_digest
+from distlsh.kernels._jit import source_digest, sources
 
 FOLDER = Path(distlsh.kernels.__file__).parent
 
 
 def test_a_module_depends_on_the_kernels_it_imports_directly_or_not() -> None:
     """Through rotation, cross_polytope is compiled from lanes too; the parser is none of its business."""
-    assert {"cross_polytope", "rotation", "lanes", "probing", "_jit"} <= _sources("cross_polytope")
-    assert "parse" not in _sources("cross_polytope")
+    found = {path.stem for path in sources(FOLDER / "cross_polytope.py")}
+    assert {"cross_polytope", "rotation", "lanes", "probing", "_jit"} <= found
+    assert "parse" not in found
 
 
 def test_modules_have_digests_of_their_own() -> None:
     """Two modules never share a folder of compiled code."""
-    assert source_digest("rotation") != source_digest("tables")
+    assert source_digest(FOLDER / "rotation.py") != source_digest(FOLDER / "tables.py")
+
+
+def test_compiled_code_outside_the_kernels_is_followed_too() -> None:
+    """The fences of the generations are compiled from kernels.atomics."""
+    path = FOLDER.parent / "shm" / "generation.py"
+    assert {path, FOLDER / "atomics.py"} <= sources(path)
 
 
 def test_kernels_import_each_other_in_the_one_form_that_the_digest_sees() -> None:
