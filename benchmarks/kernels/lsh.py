@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from distlsh.constants import EMPTY
 from distlsh.kernels.random import sample_seeds
 from distlsh.lsh import (
     ActiveSampler,
@@ -86,16 +87,31 @@ def maintaining(n_rows: int, width: int, bucket_size: int) -> None:
             f"{policy} insert: {n_rows * spec.n_tables / took / 1e6:.1f} M a second ({sizes} in {took:.2f} s)"
         )
     current, idle = Tables(arrays, 0), Tables(arrays, 1)
-    print(f"build, hashing included: {seconds(lambda: build(current, hasher, weights), 2):.2f} s")
-    idle.copy_from(current)
-    print(f"copy of a buffer: {seconds(lambda: idle.copy_from(current)):.3f} s")
-    some = np.sort(random.choice(ids, n_rows // 20, replace=False))
-    weights[some] += 0.3 * random.standard_normal((len(some), width), np.float32) * weights.std()
-    start = time.thread_time()
-    moved = refresh(idle, hasher, weights, some)
-    share = moved / (len(some) * spec.n_tables)
-    print(f"refresh of 5% of the rows, {share:.0%} of their codes moved: {time.thread_time() - start:.3f} s")
+    whole = seconds(lambda: build(current, hasher, weights), 2)
+    print(f"build, hashing included: {whole:.2f} s")
+    print(f"copy of a whole buffer: {seconds(lambda: idle.copy_from(current), 1):.3f} s")
+    refreshing(current, idle, hasher, weights, whole)
     reading(current, hasher, weights)
+
+
+def refreshing(current: Tables, idle: Tables, hasher: Hasher, weights: np.ndarray, whole: float) -> None:
+    """Print what refreshes of few rows cost beside a build of ``whole`` seconds: copying, hashing, moving."""
+    random = np.random.default_rng(2)
+    n_rows, width = weights.shape
+    for share, noise in ((0.05, 0.3), (0.05, 0.05), (0.01, 0.1), (0.001, 0.1)):
+        took, moved, n_some = [], 0, int(n_rows * share)
+        for _ in range(3):
+            some = np.sort(random.choice(n_rows, n_some, replace=False)).astype(np.int32)
+            weights[some] += noise * random.standard_normal((n_some, width), np.float32) * weights.std()
+            start = time.thread_time()
+            idle.copy_from(current)
+            moved = refresh(idle, hasher, weights, some)
+            took.append(time.thread_time() - start)
+            current, idle = idle, current
+        print(
+            f"refresh of {share:.1%} of the rows, {moved / (n_some * idle.n_tables):.0%} of their codes "
+            f"moved: {min(took):.3f} s, 1/{whole / min(took):.0f} of a build"
+        )
 
 
 def reading(tables: Tables, hasher: Hasher, weights: np.ndarray) -> None:
@@ -114,7 +130,7 @@ def reading(tables: Tables, hasher: Hasher, weights: np.ndarray) -> None:
     active, bounds = np.empty((m, 512), np.int32), np.empty((m, 3), np.int32)
     for n_probes in range(hasher.spec.n_probes + 1):
         probes = hasher.probes(queries)
-        probes[:, :, 1 + n_probes :] = -1
+        probes[:, :, 1 + n_probes :] = EMPTY
 
         def select(probes: np.ndarray = probes) -> None:
             for i in range(0, n, m):

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ConfigError, ShapeError
-from distlsh.kernels.tables import FIFO, RESERVOIR, copy_buckets, insert_rows, move_rows, remove_rows
+from distlsh.kernels.tables import FIFO, RESERVOIR, copy_changed, insert_rows, move_rows, remove_rows
 from distlsh.lsh.spec import HashSpec
 from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.spec import ArraySpec
 
 Ids = NDArray[np.int32]
+Marks = NDArray[np.uint8]
 
 POLICIES = {"fifo": FIFO, "reservoir": RESERVOIR}
 N_BUFFERS = 2
@@ -93,6 +94,8 @@ class Tables:
         self.codes: Ids = arrays["tables.codes"]
         self._policy = POLICIES[policy]
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+        self._changed: Marks = np.zeros((0, 0), np.uint8)  # none kept until there is a copy to compare with
+        self._copied_with: Tables | None = None
 
     @property
     def n_tables(self) -> int:
@@ -118,6 +121,7 @@ class Tables:
         """Empty every bucket; leaves the center and ``codes``."""
         for array in (self.sizes, self.seen, self.unpaired):
             array[...] = 0
+        self._changed[...] = 1
 
     def insert(self, ids: Ids, codes: Ids) -> None:
         """Insert ``ids`` i4[n], none of them in the tables, by ``codes`` i4[n, n_tables]; -1 skips a table.
@@ -126,7 +130,7 @@ class Tables:
         Raises ShapeError for other shapes, and for ids or codes out of range.
         """
         self._check(ids, codes)
-        insert_rows(self.ids, self.sizes, self.seen, self.unpaired, self._policy, self._seed, ids, codes)
+        insert_rows(*self._arrays(), self._changed, self._policy, self._seed, ids, codes)
 
     def remove(self, ids: Ids, codes: Ids) -> None:
         """Take out ``ids`` i4[n] inserted with ``codes`` i4[n, n_tables]; the others keep their order.
@@ -134,7 +138,7 @@ class Tables:
         Raises ShapeError for other shapes, and for ids or codes out of range.
         """
         self._check(ids, codes)
-        remove_rows(self.ids, self.sizes, self.seen, self.unpaired, self._policy, ids, codes)
+        remove_rows(*self._arrays(), self._changed, self._policy, ids, codes)
 
     def move(self, ids: Ids, old_codes: Ids, new_codes: Ids) -> int:
         """Remove and insert ``ids`` where their code changed; return how many (id, table) pairs moved.
@@ -144,14 +148,30 @@ class Tables:
         """
         self._check(ids, old_codes)
         self._check(ids, new_codes)
-        arrays = (self.ids, self.sizes, self.seen, self.unpaired)
-        return int(move_rows(*arrays, self._policy, self._seed, ids, old_codes, new_codes))
+        return int(
+            move_rows(*self._arrays(), self._changed, self._policy, self._seed, ids, old_codes, new_codes)
+        )
 
     def copy_from(self, other: Tables) -> None:
-        """Become a copy of the other buffer, its center included; costs the ids held, not the capacity."""
-        for name in ("sizes", "seen", "unpaired", "center"):
-            getattr(self, name)[...] = getattr(other, name)
-        copy_buckets(other.ids, other.sizes, self.ids)
+        """Become a copy of the other buffer, its center included.
+
+        The first call copies all that the other holds.  From then on both objects remember the
+        buckets that they write, and a call copies those alone: it costs what changed since the
+        last one.  So all writing to the two buffers must go through these two objects; whoever
+        makes new ones, as a process that starts anew does, begins with a whole copy.
+        """
+        if other._copied_with is not self or self._copied_with is not other:
+            self._remember(other)
+            other._remember(self)
+        self.center[...] = other.center
+        copy_changed(*other._arrays(), *self._arrays(), other._changed, self._changed)
+
+    def _remember(self, other: Tables) -> None:
+        self._copied_with = other
+        self._changed = np.ones(self.sizes.shape, np.uint8)
+
+    def _arrays(self) -> tuple[Ids, Ids, Ids, Ids]:
+        return self.ids, self.sizes, self.seen, self.unpaired
 
     def stats(self) -> TableStats:
         """Return how full the buckets are."""

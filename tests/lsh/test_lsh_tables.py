@@ -151,6 +151,49 @@ def test_copy_and_clear(policy):
     assert one.stats().n_seen == N_ROWS * N_TABLES
 
 
+@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), n_steps=st.integers(1, 12))
+def test_copies_of_what_changed_equal_whole_copies(policy, seed, n_steps):
+    """However two buffers were written and copied in turn, a copy equals its source in every bucket."""
+    random = np.random.default_rng(seed)
+    arrays = arrays_of(SPEC, N_ROWS, 4)
+    buffers = [Tables(arrays, 0, policy), Tables(arrays, 1, policy)]
+    codes = [np.full((N_ROWS, N_TABLES), EMPTY, np.int32) for _ in buffers]
+    for _ in range(n_steps):
+        source, target = random.permutation(2)
+        match random.integers(3):
+            case 0:
+                some = random.permutation(N_ROWS)[:6].astype(np.int32)
+                new = random.integers(-1, SPEC.n_buckets, (6, N_TABLES)).astype(np.int32)
+                buffers[source].move(some, codes[source][some], new)
+                codes[source][some] = new
+            case 1:
+                buffers[source].clear()
+                codes[source][:] = EMPTY
+            case _:
+                buffers[target].copy_from(buffers[source])
+                codes[target][:] = codes[source]
+                assert_equal_buffers(*buffers)
+
+
+def assert_equal_buffers(one, other):
+    for name in ("sizes", "seen", "unpaired", "center"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(_padded(one), _padded(other))
+
+
+def test_new_objects_begin_with_a_whole_copy():
+    """A process that starts anew cannot know what differs between the buffers, and trusts nothing."""
+    arrays = arrays_of(SPEC, N_ROWS, 4)
+    one, other = Tables(arrays, 0), Tables(arrays, 1)
+    other.copy_from(one)
+    one.insert(np.arange(N_ROWS, dtype=np.int32), np.zeros((N_ROWS, N_TABLES), np.int32))
+    again, other_again = Tables(arrays, 0), Tables(arrays, 1)
+    other_again.copy_from(again)
+    assert_equal_buffers(one, other)
+
+
 def test_stats_by_hand():
     """Six ids in one bucket of four, in three tables of four buckets."""
     tables = tables_of(bucket_size=4)
