@@ -122,17 +122,17 @@ def _extended(X: Rows, scale: Doubles, tail: Doubles) -> Rows:
 
 
 def _extended_sparse(X: SparseRows, factors: Floats, ends: Floats) -> SparseRows:
-    counts = np.diff(X.indptr)
     m, extra = ends.shape
-    values = X.values * np.repeat(factors, counts)
+    here = slice(X.indptr[0], X.indptr[-1])
+    indptr = X.indptr - X.indptr[0]
+    values = X.values[here] * np.repeat(factors, np.diff(indptr))
     # Zeros of the tail are left out: families of sets and ranks would take them for values.
     kept = ends != 0
-    after = np.repeat(X.indptr[1:], kept.sum(axis=1))
+    after = np.repeat(indptr[1:], kept.sum(axis=1))
     columns = np.broadcast_to(np.arange(X.n_dims, X.n_dims + extra, dtype=np.int32), (m, extra))
-    indptr = X.indptr + np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     return SparseRows(
-        indptr=indptr.astype(np.int64),
-        indices=np.insert(X.indices, after, columns[kept]),
+        indptr=indptr + np.concatenate([[0], np.cumsum(kept.sum(axis=1))]),
+        indices=np.insert(X.indices[here], after, columns[kept]),
         values=np.insert(values, after, ends[kept]),
         n_dims=X.n_dims + extra,
     )

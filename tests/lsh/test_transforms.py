@@ -106,6 +106,16 @@ def test_a_transformed_row_does_not_depend_on_the_others(seed, kind):
         np.testing.assert_array_equal(rows(kind, X[i : i + 1], 9.0)[0], together[i])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_of_sparse_rows_transforms_like_the_whole(kind):
+    """Its indptr starts in the middle of the values."""
+    X = vectors(13, 30, sparse=True)
+    whole = as_sparse(X)
+    some = whole._replace(indptr=whole.indptr[10:21])
+    np.testing.assert_array_equal(as_dense(rows(kind, some, 2.5)), rows(kind, X[10:20], 2.5))
+    np.testing.assert_array_equal(norms(some), norms(X[10:20]))
+
+
 def test_rows_longer_than_max_norm_are_shortened_to_it():
     """A row that outgrew the stored maximum hashes like one that just reaches it."""
     X = vectors(6)
