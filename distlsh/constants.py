@@ -16,6 +16,9 @@ PROTOCOL_VERSION = 1
 STORE_VERSION = 1
 CHECKPOINT_VERSION = 1
 
+GLOBAL_FACTOR = 4
+"""Probes of a table that a global order chooses among, for each that a table has on average."""
+
 TOP_K = 5
 """Largest k of the reported ranking metrics."""
 

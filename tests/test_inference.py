@@ -25,7 +25,7 @@ from distlsh.model.checkpoint import MANIFEST, write_checkpoint
 from distlsh.model.spec import NetworkSpec, array_shapes
 
 N_FEATURES, N_LABELS, WIDTH, M = 20, 300, 16, 257
-LSH = HashSpec("srp", n_hashes=4, n_tables=8, n_probes=1, n_dims=WIDTH, seed=3)
+LSH = HashSpec("fast_srp", n_hashes=4, n_tables=8, n_probes=1, n_dims=WIDTH, seed=3)
 
 
 def network_arrays(spec: NetworkSpec, seed: int) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cross_polytope K2 L40 dim 256, 8 probes": dict(
         family="cross_polytope", n_hashes=2, n_tables=40, n_probes=8, dim=256
     ),
-    "srp K12 L40, 4 probes": dict(family="srp", n_hashes=12, n_tables=40, n_probes=4),
+    "fast_srp K12 L40, 4 probes": dict(family="fast_srp", n_hashes=12, n_tables=40, n_probes=4),
     "dwta K4 L50 bins of 8, 4 probes": dict(family="dwta", n_hashes=4, n_tables=50, n_probes=4),
 }
 
@@ -54,7 +54,7 @@ def hashing(name: str, n_rows: int, width: int) -> None:
     hasher = Hasher(HashSpec(n_dims=width, **SETTINGS[name]))
     rows = np.random.default_rng(0).standard_normal((8192, width)).astype(np.float32)
     codes = np.empty((8192, hasher.spec.n_tables), np.int32)
-    probes = np.empty((32, hasher.spec.n_tables, 1 + hasher.spec.n_probes), np.int32)
+    probes = np.empty((32, hasher.spec.n_tables, hasher.spec.n_codes), np.int32)
     of_rows = seconds(lambda: hasher.codes(rows, codes)) / len(rows)
     of_queries = seconds(lambda: [hasher.probes(rows[i : i + 32], probes) for i in range(0, 2048, 32)]) / 2048
     print(
@@ -122,7 +122,7 @@ def reading(tables: Tables, hasher: Hasher, weights: np.ndarray) -> None:
     queries = queries + 0.5 * weights.std() * random.standard_normal(queries.shape, np.float32)
     sampler = ActiveSampler(
         len(weights), 512, 0,
-        n_tables=tables.n_tables, n_probes=hasher.spec.n_probes, bucket_size=tables.bucket_size, batch=m,
+        n_tables=tables.n_tables, n_codes=hasher.spec.n_codes, bucket_size=tables.bucket_size, batch=m,
     )  # fmt: skip
     indptr, labels = np.arange(len(weights) + 1), np.arange(len(weights), dtype=np.int32)
     rows, seeds = random.integers(0, len(weights), n), np.empty(n, np.uint64)

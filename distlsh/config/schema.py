@@ -20,7 +20,10 @@ Format = Literal["auto", "xc", "svmlight", "idx"]
 Normalize = Literal["none", "l2"]
 Activation = Literal["linear", "relu", "tanh"]
 Loss = Literal["softmax", "bce"]
-Family = Literal["cross_polytope", "srp", "dwta"]
+Family = Literal["cross_polytope", "fast_srp", "dwta"]
+Probing = Literal["query_directed", "step_wise"]
+ProbeOrder = Literal["table", "global"]
+Transform = Literal["none", "simple", "l2_alsh", "sign_alsh"]
 
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,8 +74,14 @@ class LshConfig(_Group, frozen=True):
     n_hashes: Annotated[int, Meta(ge=1, le=32)] = 2  # K, hashes of a code
     n_tables: Annotated[int, Meta(ge=1, le=1024)] = 40  # L
     n_probes: Annotated[int, Meta(ge=0, le=64)] = 4  # extra buckets a table
+    probing: Probing = "query_directed"
+    probe_order: ProbeOrder = "table"
     dim: Annotated[int, Meta(ge=2, le=1024)] = 64  # of one cross-polytope; a power of two
-    bin_size: Annotated[int, Meta(ge=2, le=32)] = 8  # of one DWTA hash; a power of two
+    bin_size: Annotated[int, Meta(ge=2, le=32)] = 8  # of one WTA or DWTA hash; a power of two
+    density: Annotated[float, Meta(gt=0.0, le=1.0)] = 1 / 3  # of a sparse projection
+    l2_width: PositiveRate = 4.0  # of the slots of an l2 hash
+    code_bits: Annotated[int, Meta(ge=1, le=24)] = 16  # of the codes of l2
+    transform: Transform = "none"  # of rows and queries
     bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 64
     bucket_policy: Literal["fifo", "reservoir"] = "fifo"
     center: bool = True  # hash rows relative to their mean

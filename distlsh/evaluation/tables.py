@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,7 @@ class TableView:
 
         state  the fields of `HashSpec`, and ``bucket_policy``
         """
-        names = {field.name for field in fields(HashSpec)}
-        self._spec = HashSpec(**{name: state[name] for name in names})
+        self._spec = HashSpec.from_state(state)
         buffer = int(arrays["tables.generation"][0]) % 2
         self.tables = Tables(arrays, buffer, state["bucket_policy"], self._spec.seed)
         self._local = threading.local()

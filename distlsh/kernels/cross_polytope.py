@@ -8,40 +8,40 @@ from __future__ import annotations
 import numpy as np
 
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_2, I4_3, U4_2, i8, void
+from distlsh.kernels._types import F4_2, F4_2R, F4_3, I4_2, I4_3, U4_2, U8_2, b1, i8, void
 from distlsh.kernels.lanes import LANES, float_of, top_magnitude, top_magnitudes
 from distlsh.kernels.probing import best_codes
-from distlsh.kernels.rotation import prepare_block, rotate
+from distlsh.kernels.rotation import rotate, spread
 
 
-@kernel(void(F4_2R, F4_1R, F4_2R, i8, i8, F4_2, F4_2, U4_2, I4_2))
-def cross_polytope_codes(rows, center, signs, dim, n_hashes, lines, turned, keys, out):  # type: ignore[no-untyped-def]
+@kernel(void(F4_3, F4_2R, i8, i8, F4_2, U4_2, I4_2))
+def cross_polytope_codes(lines, signs, dim, n_hashes, turned, keys, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
-    rows           f4[m, d], d <= width
-    center         f4[d], subtracted from each row
-    signs          f4[rounds, width], of as many rotations as n_tables * n_hashes blocks of ``dim`` need
-    dim            coordinates of one hash, a power of two that divides width
-    n_hashes       K, digits of a code; a digit is 2 * coordinate + (1 if negative)
-    lines, turned  f4[width, 16], scratch
-    keys           u4[>= 2 + n_tables, 16], scratch
-    out            i4[m, n_tables], written, in [0, (2 * dim)**n_hashes)
+    lines     f4[>= ceil(m / 16), width, 16], from `kernels.blocks`; overwritten
+    signs     f4[rounds, width], of as many rotations as n_tables * n_hashes blocks of ``dim`` need
+    dim       coordinates of one hash, a power of two that divides width
+    n_hashes  K, digits of a code; a digit is 2 * coordinate + (1 if negative)
+    turned    f4[width, 16], scratch
+    keys      u4[>= 2 + n_tables, 16], scratch
+    out       i4[m, n_tables], written, in [0, (2 * dim)**n_hashes)
 
-    Concurrency: scratch is one thread's own; rows may change meanwhile.  Allocates: nothing.
+    Concurrency: all but signs is one thread's own.  Allocates: nothing.
     Cost: O(rotations * width * log(width)) a row.
     Unchecked: shapes; `lsh.Hasher` checks them.  Source: Andoni et al. 2015, sections 3 and 5.
     """
     m, n_tables = out.shape
-    per_rotation = lines.shape[0] // dim
+    per_rotation = lines.shape[1] // dim
     keys[0] = np.uint32(0xFFFFFFFF)
     digit = np.uint32(2 * dim - 1)
     for first in range(0, m, LANES):
-        prepare_block(rows, first, m - 1, center, signs, lines)
+        rows = lines[first // LANES]
+        spread(rows, signs)
         keys[2:] = np.uint32(0)
         for block in range(n_tables * n_hashes):
             place = block % per_rotation
             if place == 0:
-                rotate(lines, signs, block // per_rotation, turned)
+                rotate(rows, signs, block // per_rotation, turned)
             top_magnitude(turned, place * dim, dim, 0, keys, 1)
             table = 2 + block // n_hashes
             for lane in range(LANES):
@@ -58,55 +58,58 @@ def _magnitude(key, low):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _choices(keys, first, lane, dim, costs, digits):  # type: ignore[no-untyped-def]
-    """Turn one lane's keys into digits and their squared distances from the first."""
+def _choices(keys, first, lane, dim, step_wise, costs, parts):  # type: ignore[no-untyped-def]
+    """Turn one lane's keys into parts of a code and their squared distances from the first."""
     low = np.uint32(2 * dim - 1)
-    n_choices = costs.shape[1]
-    for k in range(costs.shape[0]):
+    n_hashes, n_choices = costs.shape
+    weight = np.uint64(1)
+    for k in range(n_hashes - 1, -1, -1):
         at = first + k * n_choices
         best = _magnitude(keys[at, lane], low)
         for j in range(n_choices):
             key = keys[at + j, lane]
-            gap = best - _magnitude(key, low)
-            digits[k, j] = key & low
-            costs[k, j] = gap * gap
+            gap = np.float32(j) if step_wise else best - _magnitude(key, low)
+            parts[k, j] = np.uint64(key & low) * weight
+            costs[k, j] = gap if step_wise else gap * gap
+        weight *= np.uint64(2 * dim)
 
 
-@kernel(void(F4_2R, F4_1R, F4_2R, i8, F4_2, F4_2, U4_2, F4_2, I4_2, F4_2, I4_2, I4_3))
+@kernel(void(F4_3, F4_2R, i8, b1, F4_2, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3))
 def cross_polytope_probes(  # type: ignore[no-untyped-def]
-    rows, center, signs, dim, lines, turned, keys, costs, digits, totals, codes, out
+    lines, signs, dim, step_wise, turned, keys, costs, parts, totals, sums, out, scores
 ):
     """Write each query's code in each table, then the codes of the best other buckets.
 
-    rows           f4[m, d], d <= width
-    center         f4[d], subtracted from each row
-    signs          f4[rounds, width], as for `cross_polytope_codes`
-    dim            coordinates of one hash, a power of two that divides width
-    lines, turned  f4[width, 16], scratch
-    keys           u4[>= 8 + blocks * n_choices, 16], scratch
-    costs, digits  f4, i4[n_hashes, n_choices], scratch; n_choices = min(n_probes + 1, dim)
-    totals, codes  f4, i4[2, 1 + n_probes], scratch
-    out            i4[m, n_tables, 1 + n_probes], written; EMPTY where there are no more buckets
+    lines, signs, dim, turned  as for `cross_polytope_codes`
+    step_wise     score by steps, not by distances: the j-th best value of a hash is j steps away
+    keys          u4[>= 8 + blocks * n_choices, 16], scratch
+    costs, parts  f4, u8[n_hashes, n_choices], scratch; n_choices = min(n_codes, dim)
+    totals, sums  f4, u8[2, n_codes], scratch
+    out           i4[m, n_tables, n_codes], written; EMPTY where there are no more buckets
+    scores        f4[m or 1, n_tables, n_codes], written; one row is scratch that all share
 
     A choice costs the squared difference to the largest magnitude of its block.  The
     other sign of a coordinate is never chosen: it costs more than every coordinate.
 
-    Concurrency: scratch is one thread's own.  Allocates: nothing.  Cost: that of the codes, and a
+    Concurrency: all but signs is one thread's own.  Allocates: nothing.  Cost: that of the codes, and a
     pass over the coordinates that keeps the n_choices largest.
     Unchecked: shapes.  Source: Andoni et al. 2015, section 5 (multi-probe); Lv et al. 2007, section 4.4.
     """
     m, n_tables = out.shape[0], out.shape[1]
     n_hashes, n_choices = costs.shape
-    per_rotation = lines.shape[0] // dim
+    per_rotation = lines.shape[1] // dim
     keys[0] = np.uint32(0xFFFFFFFF)
     for first in range(0, m, LANES):
-        prepare_block(rows, first, m - 1, center, signs, lines)
+        rows = lines[first // LANES]
+        spread(rows, signs)
         for block in range(n_tables * n_hashes):
             place = block % per_rotation
             if place == 0:
-                rotate(lines, signs, block // per_rotation, turned)
+                rotate(rows, signs, block // per_rotation, turned)
             top_magnitudes(turned, place * dim, dim, n_choices, keys, 1 + block * n_choices)
         for lane in range(min(LANES, m - first)):
+            row = first + lane
+            scored = min(row, scores.shape[0] - 1)
             for table in range(n_tables):
-                _choices(keys, 1 + table * n_hashes * n_choices, lane, dim, costs, digits)
-                best_codes(costs, digits, 2 * dim, totals, codes, out[first + lane, table])
+                _choices(keys, 1 + table * n_hashes * n_choices, lane, dim, step_wise, costs, parts)
+                best_codes(costs, parts, totals, sums, out[row, table], scores[scored, table])

@@ -1,8 +1,11 @@
 """Choose the buckets beside a query's own that most likely hold its neighbours.
 
-Source: Lv et al. 2007, "Multi-probe LSH", section 4.4: a bucket's score is the sum,
-over the hashes of its code, of the squared distance by which a hash would have had to
-differ; the best scores come first.
+A code is a sum of parts, one of each hash; a hash offers its own value and others at a
+cost, and a bucket's score is the sum of the costs of its values.  Query-directed probing
+takes as cost the squared distance by which the hash would have had to differ, step-wise
+probing the number of steps away; the best scores come first.
+
+Source: Lv et al. 2007, "Multi-probe LSH", sections 4.2 (step-wise) and 4.4 (query-directed).
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from distlsh.constants import EMPTY
-from distlsh.kernels._jit import device_function
+from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._types import F4_1, F4_3, I4_3, i8, void
 
 NO_COST = np.float32(np.inf)
 """Marks an alternative that does not exist."""
@@ -34,22 +38,22 @@ def _insert(total, code, totals, codes, n, limit):  # type: ignore[no-untyped-de
 
 
 @device_function
-def best_codes(costs, digits, base, totals, codes, out):  # type: ignore[no-untyped-def]
-    """Write the codes of least total cost, one choice a hash, to ``out``; EMPTY where there are no more.
+def best_sums(costs, parts, totals, sums):  # type: ignore[no-untyped-def]
+    """Find the sums of parts of least total cost, one part a hash; return how many, and their row.
 
     costs   f4[n_hashes, n_choices], ascending a hash, the first 0, then NO_COST where absent
-    digits  i4[n_hashes, n_choices], each below ``base``
-    totals  f4[2, n], codes i4[2, n]: scratch
-    out     i4[n]: ``out[0]`` takes the first digit of every hash
+    parts   u8[n_hashes, n_choices]
+    totals  f4[2, n], sums u8[2, n]: scratch; in the row returned, the best ascending, the first
+            choice of every hash at place 0
 
     A pair (i-th best of the hashes so far, j-th choice of the next) can only be among
     the n best if (i + 1) * (j + 1) <= n, so a hash costs about n * log(n) tries.
     """
-    limit = out.shape[0]
+    limit = totals.shape[1]
     n_choices = costs.shape[1]
     old, new = 0, 1
     totals[old, 0] = 0.0
-    codes[old, 0] = 0
+    sums[old, 0] = 0
     n = 1
     for k in range(costs.shape[0]):
         kept = 0
@@ -58,21 +62,39 @@ def best_codes(costs, digits, base, totals, codes, out):  # type: ignore[no-unty
                 cost = costs[k, j]
                 if cost == NO_COST:
                     break
-                code = codes[old, i] * base + digits[k, j]
-                kept = _insert(totals[old, i] + cost, code, totals[new], codes[new], kept, limit)
+                total = totals[old, i] + cost
+                kept = _insert(total, sums[old, i] + parts[k, j], totals[new], sums[new], kept, limit)
         n = kept
         old, new = new, old
-    for i in range(limit):
-        out[i] = codes[old, i] if i < n else EMPTY
+    return n, old
 
 
 @device_function
-def best_flips(margins, totals, codes, out):  # type: ignore[no-untyped-def]
+def write_codes(totals, sums, n, out, scores):  # type: ignore[no-untyped-def]
+    """Write the first ``n`` sums as codes with their scores; EMPTY and infinity where there are no more.
+
+    totals  f4[c], sums u8[c], out i4[c], scores f4[c]
+    """
+    for i in range(out.shape[0]):
+        out[i] = np.int32(sums[i]) if i < n else EMPTY
+        scores[i] = totals[i] if i < n else NO_COST
+
+
+@device_function
+def best_codes(costs, parts, totals, sums, out, scores):  # type: ignore[no-untyped-def]
+    """Write the codes of least total cost to ``out`` i4[n] with their ``scores`` f4[n]; see `best_sums`."""
+    n, row = best_sums(costs, parts, totals, sums)
+    write_codes(totals[row], sums[row], n, out, scores)
+
+
+@device_function
+def best_flips(margins, totals, codes, out, scores):  # type: ignore[no-untyped-def]
     """Write a binary code and those that flip the bits of least squared margin to ``out``.
 
     margins  f4[n_bits], signed distances to the hyperplanes; bit k, from the highest, is ``margins[k] > 0``
     totals   f4[3, n], codes i4[3, n]: scratch
     out      i4[n], n <= 2**n_bits: ``out[0]`` is the code itself
+    scores   f4[n], written: the summed squared margins
 
     The bit of (j+1)-th least margin first occurs as the (j+1)-th best flip, so only
     n - 1 bits matter.
@@ -102,3 +124,68 @@ def best_flips(margins, totals, codes, out):  # type: ignore[no-untyped-def]
     last = n_flips & 1
     for i in range(limit):
         out[i] = code ^ codes[last, i] if i < n else EMPTY
+        scores[i] = totals[last, i] if i < n else NO_COST
+
+
+@device_function
+def _smallest(values, n, wanted):  # type: ignore[no-untyped-def]
+    """Return the ``wanted``-th smallest, from 1, of the first ``n`` values (no NaN), reordering them."""
+    low, high, place = 0, n - 1, wanted - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if place <= j:
+            high = j
+        elif place >= i:
+            low = i
+        else:
+            break
+    return values[place]
+
+
+@kernel(void(I4_3, F4_3, i8, F4_1))
+def keep_best(probes, scores, n_kept, scratch):  # type: ignore[no-untyped-def]
+    """Keep, of each query's probes in all tables, the first of each table and the ``n_kept`` best others.
+
+    probes   i4[m, n_tables, n_codes], ascending by score in a table; dropped ones become EMPTY
+    scores   f4[m, n_tables, n_codes]; of dropped ones they become infinite
+    n_kept   0 or more
+    scratch  f4[n_tables * n_codes]
+
+    Of equal scores the lower table's is kept; used places come first, as a table's scores ascend.
+
+    Concurrency: arrays are one thread's own.  Allocates: nothing.  Cost: O(n_tables * n_codes) a query.
+    Unchecked: shapes.  Source: Lv et al. 2007, section 4.4, over all tables instead of in each.
+    """
+    m, n_tables, n_codes = probes.shape
+    for query in range(m):
+        n = 0
+        for table in range(n_tables):
+            for i in range(1, n_codes):
+                if scores[query, table, i] < NO_COST:
+                    scratch[n] = scores[query, table, i]
+                    n += 1
+        if n <= n_kept:
+            continue
+        bound = _smallest(scratch, n, n_kept) if n_kept > 0 else np.float32(-1.0)
+        equals = n_kept
+        for i in range(n):
+            if scratch[i] < bound:
+                equals -= 1
+        for table in range(n_tables):
+            for i in range(1, n_codes):
+                score = scores[query, table, i]
+                if score == bound and equals > 0:
+                    equals -= 1
+                elif not score < bound:
+                    probes[query, table, i] = EMPTY
+                    scores[query, table, i] = NO_COST

@@ -7,15 +7,8 @@ Ailon & Chazelle 2006 for why random signs before the transform make it random e
 from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_1R, F4_2, F4_2R, i8, u8, void
-from distlsh.kernels.lanes import (
-    LANES,
-    butterfly_8,
-    butterfly_16,
-    signed_butterfly_8,
-    signed_butterfly_16,
-    transpose_16,
-)
+from distlsh.kernels._types import F4_2, F4_2R, F4_3, u8, void
+from distlsh.kernels.lanes import butterfly_8, butterfly_16, signed_butterfly_8, signed_butterfly_16
 from distlsh.kernels.random import mix64
 
 MIN_WIDTH = 64
@@ -88,26 +81,8 @@ def _pass(lines, base, stride, radix):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def load_block(rows, first, last, center, lines):  # type: ignore[no-untyped-def]
-    """Transpose 16 rows, less ``center``, into ``lines`` f4[>= d, 16].
-
-    rows    f4[m, d]; rows ``first .. first+15``, where those after ``last`` repeat it
-    center  f4[d]
-    """
-    d = rows.shape[1]
-    whole = d // LANES * LANES
-    for column in range(0, whole, LANES):
-        transpose_16(rows, first, last, column, center, lines)
-    for column in range(whole, d):
-        for lane in range(LANES):
-            lines[column, lane] = rows[min(first + lane, last), column] - center[column]
-
-
-@device_function
-def prepare_block(rows, first, last, center, signs, lines):  # type: ignore[no-untyped-def]
-    """Load 16 rows into ``lines`` f4[width, 16], pad them with zeros, run the shared rounds."""
-    load_block(rows, first, last, center, lines)
-    lines[rows.shape[1] :] = 0.0
+def spread(lines, signs):  # type: ignore[no-untyped-def]
+    """Run the shared rounds on ``lines`` f4[width, 16], in place."""
     for i in range(N_SHARED):
         rotate_round(lines, signs, i, lines)
 
@@ -121,29 +96,27 @@ def rotate(lines, signs, rotation, turned):  # type: ignore[no-untyped-def]
         rotate_round(turned, signs, row + i, turned)
 
 
-@kernel(void(F4_2R, F4_1R, F4_2R, i8, F4_2, F4_2, F4_2))
-def rotate_rows(rows, center, signs, rotation, lines, turned, out):  # type: ignore[no-untyped-def]
-    """Write one rotation of each row: for tests alone, which compare it with a Hadamard matrix.
+@kernel(void(F4_3, F4_2R, F4_2, F4_3))
+def rotated_coordinates(lines, signs, turned, coordinates):  # type: ignore[no-untyped-def]
+    """Write the leading coordinates of all rotations of each block.
 
-    The hashes never write a rotation; they read their coordinates off `rotate`'s lines.
+    lines        f4[n_blocks, width, 16], from `kernels.blocks`; overwritten
+    signs        f4[N_SHARED + N_OWN * n_rotations, width], n_rotations * width >= n
+    turned       f4[width, 16], scratch
+    coordinates  f4[n_blocks, n, 16], written; lengths grow by sqrt(width) a round
 
-    rows           f4[m, d]
-    center         f4[d], subtracted from each row
-    signs          f4[N_SHARED + N_OWN * n_rotations, width]
-    rotation       which of the n_rotations
-    lines, turned  f4[width, 16], scratch
-    out            f4[m, width], written; lengths grow by sqrt(width) a round
-
-    Concurrency: scratch is one thread's own.  Allocates: nothing.  Cost: O(m * width * log(width)).
+    Concurrency: all but signs is one thread's own.  Allocates: nothing.
+    Cost: O(rotations * width * log(width)) a vector.
     Unchecked: shapes.  Source: Andoni et al. 2015, section 3.
     """
-    m = rows.shape[0]
-    for first in range(0, m, LANES):
-        prepare_block(rows, first, m - 1, center, signs, lines)
-        rotate(lines, signs, rotation, turned)
-        for lane in range(min(LANES, m - first)):
-            for i in range(out.shape[1]):
-                out[first + lane, i] = turned[i, lane]
+    width = lines.shape[1]
+    n = coordinates.shape[1]
+    for block in range(coordinates.shape[0]):
+        spread(lines[block], signs)
+        for first in range(0, n, width):
+            rotate(lines[block], signs, first // width, turned)
+            for i in range(min(width, n - first)):
+                coordinates[block, first + i] = turned[i]
 
 
 @kernel(void(u8, F4_2))

@@ -2,180 +2,138 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.errors import ShapeError
-from distlsh.kernels.cross_polytope import cross_polytope_codes, cross_polytope_probes
-from distlsh.kernels.dwta import dwta_codes, dwta_probes, fill_bins
-from distlsh.kernels.lanes import LANES, MAX_TOP
-from distlsh.kernels.rotation import MIN_WIDTH, N_OWN, N_SHARED, fill_signs
-from distlsh.kernels.srp import srp_codes, srp_probes
+from distlsh.errors import ConfigError, ShapeError
+from distlsh.kernels.probing import keep_best
+from distlsh.lsh import transforms
+from distlsh.lsh.families import create, describe
+from distlsh.lsh.rows import Floats, Rows, SparseRows, block, n_rows
 from distlsh.lsh.spec import HashSpec
 
-Floats = NDArray[np.float32]
+__all__ = ["Floats", "Hasher", "Ids"]
+
 Ids = NDArray[np.int32]
 
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Return zeros that start a cache line, so that no line of 16 lanes straddles two."""
-    size = int(np.prod(shape))
-    raw = np.zeros(size + LANES, dtype)
-    start = (-raw.ctypes.data % 64) // raw.itemsize
-    return raw[start : start + size].reshape(shape)
-
-
-def _u8(number: int) -> np.uint64:
-    return np.uint64(number & 0xFFFFFFFFFFFFFFFF)
-
-
-class _Family(Protocol):
-    def codes(self, rows: Floats, center: Floats, out: Ids) -> None: ...
-
-    def probes(self, rows: Floats, center: Floats, out: Ids) -> None: ...
-
-
-class _Rotations:
-    """Signs and scratch of the families that read coordinates off rotations."""
-
-    def __init__(self, spec: HashSpec, coordinates_per_hash: int) -> None:
-        padded = 1 << (spec.n_dims - 1).bit_length()
-        self.width = max(MIN_WIDTH, padded, coordinates_per_hash)
-        needed = spec.n_tables * spec.n_hashes * coordinates_per_hash
-        n_rotations = -(-needed // self.width)
-        self.signs: Floats = np.empty((N_SHARED + N_OWN * n_rotations, self.width), np.float32)
-        fill_signs(_u8(spec.seed), self.signs)
-        self.lines = aligned((self.width, LANES), np.float32)
-        self.turned = aligned((self.width, LANES), np.float32)
-
-
-class _CrossPolytope:
-    def __init__(self, spec: HashSpec) -> None:
-        blocks = spec.n_tables * spec.n_hashes
-        self._spec = spec
-        self._turns = _Rotations(spec, spec.dim)
-        self._keys = aligned((2 + MAX_TOP + blocks * spec.n_choices, LANES), np.uint32)
-        self._costs = np.zeros((spec.n_hashes, spec.n_choices), np.float32)
-        self._digits = np.zeros((spec.n_hashes, spec.n_choices), np.int32)
-        self._totals = np.zeros((2, 1 + spec.n_probes), np.float32)
-        self._codes = np.zeros((2, 1 + spec.n_probes), np.int32)
-
-    def codes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        turns, spec = self._turns, self._spec
-        cross_polytope_codes(
-            rows, center, turns.signs, spec.dim, spec.n_hashes, turns.lines, turns.turned, self._keys, out
-        )
-
-    def probes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        turns = self._turns
-        scratch = (self._keys, self._costs, self._digits, self._totals, self._codes)
-        cross_polytope_probes(
-            rows, center, turns.signs, self._spec.dim, turns.lines, turns.turned, *scratch, out
-        )
-
-
-class _Srp:
-    def __init__(self, spec: HashSpec) -> None:
-        self._spec = spec
-        self._turns = _Rotations(spec, 1)
-        self._bits = aligned((spec.n_tables, LANES), np.int32)
-        self._coordinates = aligned((spec.n_tables * spec.n_hashes, LANES), np.float32)
-        self._margins = np.zeros(spec.n_hashes, np.float32)
-        self._totals = np.zeros((3, 1 + spec.n_probes), np.float32)
-        self._codes = np.zeros((3, 1 + spec.n_probes), np.int32)
-
-    def codes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        turns = self._turns
-        srp_codes(rows, center, turns.signs, self._spec.n_hashes, turns.lines, turns.turned, self._bits, out)
-
-    def probes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        turns = self._turns
-        scratch = (turns.lines, turns.turned, self._coordinates, self._margins, self._totals, self._codes)
-        srp_probes(rows, center, turns.signs, *scratch, out)
-
-
-class _Dwta:
-    def __init__(self, spec: HashSpec) -> None:
-        n_bins = spec.n_tables * spec.n_hashes
-        self._spec = spec
-        self._seed = _u8(spec.seed)
-        self._bins: Ids = np.empty((n_bins, spec.bin_size), np.int32)
-        fill_bins(self._seed, spec.n_dims, np.empty(spec.n_dims, np.int32), self._bins)
-        self._lines = aligned((spec.n_dims + 1, LANES), np.float32)
-        self._keys = aligned((1 + MAX_TOP + n_bins * spec.n_choices, LANES), np.uint32)
-        self._costs = np.zeros((spec.n_hashes, spec.n_choices), np.float32)
-        self._digits = np.zeros((spec.n_hashes, spec.n_choices), np.int32)
-        self._totals = np.zeros((2, 1 + spec.n_probes), np.float32)
-        self._codes = np.zeros((2, 1 + spec.n_probes), np.int32)
-
-    def codes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        dwta_codes(rows, center, self._bins, self._spec.n_hashes, self._seed, self._lines, self._keys, out)
-
-    def probes(self, rows: Floats, center: Floats, out: Ids) -> None:
-        scratch = (self._lines, self._keys, self._costs, self._digits, self._totals, self._codes)
-        dwta_probes(rows, center, self._bins, self._seed, *scratch, out)
-
-
-_FAMILIES: dict[str, type[_CrossPolytope] | type[_Srp] | type[_Dwta]] = {
-    "cross_polytope": _CrossPolytope,
-    "srp": _Srp,
-    "dwta": _Dwta,
-}
+_BATCH = 1024
+"""Rows transformed at a time: their copies stay in cache."""
 
 
 class Hasher:
     """The hash functions of a `HashSpec`, with the scratch of one thread.
 
-    Signs and permutations are made from ``spec.seed`` alone, so they are never saved
-    or sent.  The codes of a vector do not depend on the other vectors of a call.
+    Signs, projections and permutations are made from ``spec.seed`` alone, so they are never
+    saved or sent.  The codes of a vector depend neither on the other vectors of a call nor
+    on whether it is stored dense or sparse.
     """
 
     def __init__(self, spec: HashSpec) -> None:
         self.spec = spec
-        self._family: _Family = _FAMILIES[spec.family](spec)
-        self._origin: Floats = np.zeros(spec.n_dims, np.float32)
+        self._family = create(spec.hashed)
+        self._info = describe(spec.family)
+        self._one_score: Floats = np.zeros((1, spec.n_tables, spec.n_codes), np.float32)
+        self._candidates: Floats = np.zeros(spec.n_tables * spec.n_codes, np.float32)
 
-    def codes(self, rows: Floats, out: Ids | None = None, center: Floats | None = None) -> Ids:
+    def codes(
+        self,
+        rows: Rows,
+        out: Ids | None = None,
+        center: Floats | None = None,
+        max_norm: float | None = None,
+    ) -> Ids:
         """Return the code of each row in each table, in ``out`` where given.
 
-        rows    f4[m, n_dims], C order; may be written by others meanwhile
-        out     i4[m, n_tables], in [0, n_buckets)
-        center  f4[n_dims], subtracted from each row
+        rows      f4[m, n_dims], C order, which others may write meanwhile; or `SparseRows`
+        out       i4[m, n_tables], in [0, n_buckets)
+        center    f4[n_dims], subtracted from each row before anything else
+        max_norm  with a transform: length of the longest of all rows that will be compared; a
+                  longer one is shortened to it
 
-        Raises ShapeError for other shapes, TypeError for other dtypes or orders.
+        Raises ShapeError for other shapes, TypeError for other dtypes or orders, ConfigError for
+        a center that the family cannot use or a missing ``max_norm``.
         """
         m = self._check(rows, center)
         out = self._result(out, (m, self.spec.n_tables))
-        if m:
-            self._family.codes(rows, self._origin if center is None else center, out)
+        if self.spec.transform == "none":
+            if m:
+                self._family.codes(rows, center, out)
+            return out
+        if max_norm is None:
+            raise ConfigError(
+                f"rows are transformed by {self.spec.transform!r}; give max_norm, the length of the longest "
+                "of all rows (distlsh.lsh.transforms.largest_norm)"
+            )
+        for first in range(0, m, _BATCH):
+            some = _moved(block(rows, first, min(first + _BATCH, m)), center)
+            some = transforms.rows(self.spec.transform, some, max_norm)
+            self._family.codes(some, None, out[first : first + n_rows(some)])
         return out
 
-    def probes(self, rows: Floats, out: Ids | None = None, center: Floats | None = None) -> Ids:
+    def probes(self, rows: Rows, out: Ids | None = None, center: Floats | None = None) -> Ids:
         """Return each query's code in each table, then its next best codes by ascending score.
 
-        rows    f4[m, n_dims], C order
-        out     i4[m, n_tables, 1 + n_probes]; EMPTY (-1) where a table has no more buckets to offer
-        center  f4[n_dims], subtracted from each row
+        rows    f4[m, n_dims], C order, or `SparseRows`
+        out     i4[m, n_tables, spec.n_codes]; EMPTY (-1) where a table has no more buckets to offer
+        center  f4[n_dims], subtracted from each row before anything else
 
-        The score of a code is the sum over its hashes of the squared distance by which
-        the query missed that value (Lv et al. 2007, section 4.4).
-        Raises ShapeError for other shapes, TypeError for other dtypes or orders.
+        The score of a code is the sum over its hashes of the squared distance by which the
+        query missed that value (Lv et al. 2007, section 4.4), or of the steps to it where
+        ``spec.probing`` is "step_wise".  Where ``spec.probe_order`` is "global", the best
+        n_tables * n_probes of all tables are kept beside each table's own.
+        Raises as `codes` does.
         """
         m = self._check(rows, center)
-        out = self._result(out, (m, self.spec.n_tables, 1 + self.spec.n_probes))
-        if m:
-            self._family.probes(rows, self._origin if center is None else center, out)
+        out = self._result(out, (m, self.spec.n_tables, self.spec.n_codes))
+        whole = self.spec.probe_order == "global"
+        scores = np.empty(out.shape, np.float32) if whole else self._one_score
+        self._probe(rows, center, out, scores)
         return out
 
-    def _check(self, rows: Floats, center: Floats | None) -> int:
+    def probes_scored(
+        self, rows: Rows, out: Ids | None = None, center: Floats | None = None
+    ) -> tuple[Ids, Floats]:
+        """Return what `probes` does, and the scores f4[m, n_tables, spec.n_codes]: infinite where EMPTY.
+
+        Scores of one query compare over its tables; their unit is the family's own.
+        """
+        m = self._check(rows, center)
+        out = self._result(out, (m, self.spec.n_tables, self.spec.n_codes))
+        scores = np.empty(out.shape, np.float32)
+        self._probe(rows, center, out, scores)
+        return out, scores
+
+    def _probe(self, rows: Rows, center: Floats | None, out: Ids, scores: Floats) -> None:
+        m = len(out)
+        if self.spec.transform == "none":
+            if m:
+                self._family.probes(rows, center, out, scores)
+        else:
+            self._probe_transformed(rows, center, out, scores)
+        if self.spec.probe_order == "global":
+            keep_best(out, scores, self.spec.n_tables * self.spec.n_probes, self._candidates)
+
+    def _probe_transformed(self, rows: Rows, center: Floats | None, out: Ids, scores: Floats) -> None:
+        shared = len(scores) != len(out)
+        for first in range(0, len(out), _BATCH):
+            last = min(first + _BATCH, len(out))
+            some = transforms.queries(self.spec.transform, _moved(block(rows, first, last), center))
+            self._family.probes(some, None, out[first:last], scores if shared else scores[first:last])
+
+    def _check(self, rows: Rows, center: Floats | None) -> int:
         n_dims = self.spec.n_dims
-        if rows.ndim != 2 or rows.shape[1] != n_dims:
-            raise ShapeError(f"vectors to hash have shape {rows.shape}; this hasher takes (m, {n_dims})")
+        if not isinstance(rows, np.ndarray | SparseRows):
+            raise TypeError(
+                f"{type(rows).__name__} cannot be hashed; give f4[m, {n_dims}] or SparseRows.of(X)"
+            )
+        shape = (rows.n_rows, rows.n_dims) if isinstance(rows, SparseRows) else rows.shape
+        if len(shape) != 2 or shape[1] != n_dims:
+            raise ShapeError(f"vectors to hash have shape {shape}; this hasher takes (m, {n_dims})")
         if center is not None and center.shape != (n_dims,):
             raise ShapeError(f"the center has shape {center.shape}; it must be ({n_dims},)")
-        return len(rows)
+        if center is not None and not self._info.center:
+            raise ConfigError(f"{self.spec.family} hashes sets, which have no center; hash without one")
+        return n_rows(rows)
 
     @staticmethod
     def _result(out: Ids | None, shape: tuple[int, ...]) -> Ids:
@@ -184,3 +142,10 @@ class Hasher:
         if out.shape != shape:
             raise ShapeError(f"codes would go to an array of shape {out.shape}; it must be {shape}")
         return out
+
+
+def _moved(rows: Rows, center: Floats | None) -> Rows:
+    """Return the rows less ``center``."""
+    if center is None:
+        return rows
+    return (rows.dense() if isinstance(rows, SparseRows) else rows) - center

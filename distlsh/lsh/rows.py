@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.errors import ShapeError
+
 Floats = NDArray[np.float32]
 
 
 class SparseRows(NamedTuple):
     """Rows by their non-zeros.
 
-    indptr   i8[m + 1]
+    indptr   i8[m + 1], from any place of the other two on
     indices  i4[nnz], ascending and distinct in a row
     values   f4[nnz]
     n_dims   width of a row
@@ -26,15 +28,56 @@ class SparseRows(NamedTuple):
 
     @classmethod
     def of(cls, X: Any) -> SparseRows:
-        """Return the rows of a SciPy sparse array."""
+        """Return the rows of a SciPy sparse array of numbers, in order and without duplicates.
+
+        ``X`` itself stays as it is; its arrays are shared where they have the right types.
+        Raises ShapeError for anything else, and for indices out of range.
+        """
+        if not hasattr(X, "tocsr") or len(getattr(X, "shape", ())) != 2:
+            raise ShapeError(f"{type(X).__name__} is no SciPy sparse array of rows; give a csr_array")
         found = X.tocsr()
-        found.sum_duplicates()
-        return cls(
-            found.indptr.astype(np.int64),
-            found.indices.astype(np.int32),
-            found.data.astype(np.float32),
+        if not found.has_canonical_format:
+            found = found.copy() if found is X else found
+            found.sum_duplicates()
+        rows = cls(
+            np.ascontiguousarray(found.indptr, np.int64),
+            np.ascontiguousarray(found.indices, np.int32),
+            np.ascontiguousarray(found.data, np.float32),
             int(found.shape[1]),
         )
+        if len(rows.indices) and not 0 <= rows.indices.min() <= rows.indices.max() < rows.n_dims:
+            raise ShapeError(
+                f"column numbers from {rows.indices.min()} to {rows.indices.max()} in rows of "
+                f"{rows.n_dims} columns; make the array anew"
+            )
+        return rows
+
+    @property
+    def n_rows(self) -> int:
+        """Rows there are; ``len()`` is of the tuple."""
+        return len(self.indptr) - 1
+
+    def block(self, first: int, last: int) -> SparseRows:
+        """Return rows [first, last), as views."""
+        return self._replace(indptr=self.indptr[first : last + 1])
+
+    def dense(self) -> Floats:
+        """Return f4[m, n_dims]."""
+        out = np.zeros((self.n_rows, self.n_dims), np.float32)
+        places = slice(self.indptr[0], self.indptr[-1])
+        row = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+        out[row, self.indices[places]] = self.values[places]
+        return out
 
 
 Rows = Floats | SparseRows
+
+
+def n_rows(rows: Rows) -> int:
+    """Return how many rows there are."""
+    return rows.n_rows if isinstance(rows, SparseRows) else len(rows)
+
+
+def block(rows: Rows, first: int, last: int) -> Rows:
+    """Return rows [first, last), as views."""
+    return rows.block(first, last) if isinstance(rows, SparseRows) else rows[first:last]

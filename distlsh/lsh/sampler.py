@@ -19,7 +19,7 @@ class ActiveSampler:
     n_labels     outputs in all
     n_active     outputs wanted a sample
     n_random     of these, random ones at least
-    n_tables, n_probes, bucket_size  of the tables that `select` will be given
+    n_tables, n_codes, bucket_size  of the tables and the codes (`HashSpec.n_codes`) that `select` is given
     batch        samples a call at most
     """
 
@@ -30,7 +30,7 @@ class ActiveSampler:
         n_random: int,
         *,
         n_tables: int,
-        n_probes: int,
+        n_codes: int,
         bucket_size: int,
         batch: int,
     ) -> None:
@@ -38,7 +38,6 @@ class ActiveSampler:
         self.n_active = n_active
         self.n_random = n_random
         self.batch = batch
-        n_codes = 1 + n_probes
         self._counts = np.zeros(n_labels, np.uint16)
         self._touched = np.zeros(min(n_labels, n_tables * n_codes * bucket_size) + 1, np.int32)
         self._levels = np.zeros(n_tables * n_codes + 3, np.int64)
@@ -57,7 +56,7 @@ class ActiveSampler:
     ) -> None:
         """Choose the active outputs of each sample: labels, then retrieved, then random ones.
 
-        codes         i4[m, n_tables, 1 + n_probes], from `Hasher.probes`
+        codes         i4[m, n_tables, n_codes], from `Hasher.probes`
         label_indptr  i8[n + 1] and labels i4[]: all instances' labels
         rows          i8[m], the samples' instances
         seeds         u8[m], the samples' random states; advanced
@@ -100,7 +99,7 @@ class ActiveSampler:
 def retrieve(tables: Tables, codes: Ids) -> tuple[Ids, Ids]:
     """Return the distinct ids that each query's buckets hold: i4[m, width], and how many i4[m].
 
-    codes  i4[m, n_tables, 1 + n_probes], from `Hasher.probes`
+    codes  i4[m, n_tables, n_codes], from `Hasher.probes`
 
     Only the first ``found[i]`` places of row i mean anything.  The width is that of the
     query whose buckets hold most.

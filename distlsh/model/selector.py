@@ -34,11 +34,11 @@ class LshSelector:
             n_active,
             n_random,
             n_tables=spec.n_tables,
-            n_probes=spec.n_probes,
+            n_codes=spec.n_codes,
             bucket_size=reader.bucket_size,
             batch=batch,
         )
-        self._codes = np.empty((batch, spec.n_tables, 1 + spec.n_probes), np.int32)
+        self._codes = np.empty((batch, spec.n_tables, spec.n_codes), np.int32)
 
     def select_batch(self, hidden: Floats, rows: Offsets, seeds: Seeds, active: Ids, bounds: Ids) -> None:
         """Write each sample's active neurons; see `model.step.Selector`."""

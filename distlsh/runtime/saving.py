@@ -9,6 +9,7 @@ import msgspec
 
 from distlsh.config.schema import Config
 from distlsh.errors import CheckpointError
+from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
 from distlsh.runtime.run_dir import RunDir
@@ -81,6 +82,7 @@ class Saver:
 
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
         now = {"model": self._model, "lsh": self._lsh, "data": self._data}
+        state = {**state, "lsh": state["lsh"] and _in_todays_fields(state["lsh"])}
         settings = msgspec.to_builtins(self._config)
         for group in _FIXED_GROUPS:
             now[f"config.{group}"], state[f"config.{group}"] = settings[group], state["config"][group]
@@ -90,6 +92,10 @@ class Saver:
 
 def _is_state(name: str) -> bool:
     return name.endswith((".state1", ".state2", ".clock"))
+
+
+def _in_todays_fields(lsh: dict[str, Any]) -> dict[str, Any]:
+    return {**lsh, **msgspec.to_builtins(HashSpec.from_state(lsh))}
 
 
 def _check_same(path: Path, what: str, saved: Any, now: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 import psutil
 
 from distlsh.config.schema import Config
-from distlsh.constants import LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK
+from distlsh.constants import GLOBAL_FACTOR, LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK
 from distlsh.errors import ResourceError
 from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.spec import ArraySpec
@@ -201,5 +201,6 @@ def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
 
 def _reads(config: Config, n_labels: int) -> tuple[int, int]:
     """Return the buckets that a query reads, and the most distinct ids that they can hold."""
-    n_codes = config.lsh.n_tables * (1 + config.lsh.n_probes)
+    chosen_among = GLOBAL_FACTOR if config.lsh.probe_order == "global" else 1
+    n_codes = config.lsh.n_tables * (1 + chosen_among * config.lsh.n_probes)
     return n_codes, min(n_labels, n_codes * config.lsh.bucket_size)

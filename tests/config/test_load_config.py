@@ -66,7 +66,8 @@ def test_unknown_key_names_line_and_nearest(write):
     text = message(write(SYNTH + "lsh:\n  n_tables: 3\n  familly: srp\n"))
     assert text == (
         "a.yaml, line 5: lsh.familly: unknown key; did you mean lsh.family? Allowed in lsh: family, "
-        "n_hashes, n_tables, n_probes, dim, bin_size, bucket_size, bucket_policy, center, n_active, n_random"
+        "n_hashes, n_tables, n_probes, probing, probe_order, dim, bin_size, density, l2_width, code_bits, "
+        "transform, bucket_size, bucket_policy, center, n_active, n_random"
     )
 
 
@@ -106,7 +107,7 @@ def test_no_guess_where_nothing_is_near(write):
         ("model.normalize=1", "model.normalize: found 1; allowed: true or false"),
         (
             "lsh.family=simhash",
-            "lsh.family: found the text 'simhash'; allowed: one of cross_polytope, dwta, srp",
+            "lsh.family: found the text 'simhash'; allowed: one of cross_polytope, dwta, fast_srp",
         ),
         ("run.name=12", "run.name: found 12; allowed: text or null; put it in quotes"),
         ("train.lr_input=-1", "train.lr_input: found -1; allowed: a number > 0 or null"),

@@ -225,12 +225,12 @@ def test_a_run_directory_is_not_overwritten(config, tmp_path):
     "groups",
     [
         {"lsh": {"n_active": 5000}},
-        {"lsh": {"family": "srp", "n_hashes": 8, "bucket_policy": "reservoir"}},
+        {"lsh": {"family": "fast_srp", "n_hashes": 8, "bucket_policy": "reservoir"}},
         {"lsh": {"family": "dwta", "n_hashes": 3}, "model": {"activation": "relu", "hidden": [64, 64]}},
         {"model": {"loss": "bce", "bias": True, "dropout": 0.1}, "train": {"optimizer": "adam", "lr": 0.003}},
         {"train": {"optimizer": "sgd", "momentum": 0.5, "lr": 0.01, "schedule": "cosine", "warmup": 0.1}},
     ],
-    ids=["dense", "srp", "dwta", "bce-adam", "sgd-momentum"],
+    ids=["dense", "fast_srp", "dwta", "bce-adam", "sgd-momentum"],
 )
 def test_every_kind_of_model_trains(config, tmp_path, groups):
     """Families, losses and optimisers all end above five times popularity."""

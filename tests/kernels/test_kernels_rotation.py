@@ -6,15 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs, rotate_rows
+from distlsh.kernels.blocks import load_dense
+from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs, rotated_coordinates
 
 
 def rotated(rows, center, signs, rotation):
     width = signs.shape[1]
-    scratch = np.full((2, width, 16), np.nan, np.float32)
-    out = np.empty((len(rows), width), np.float32)
-    rotate_rows(rows, center, signs, rotation, scratch[0], scratch[1], out)
-    return out
+    n_blocks = -(-len(rows) // 16)
+    lines = np.full((n_blocks, width, 16), np.nan, np.float32)
+    load_dense(rows, center, np.float32(0), lines)
+    out = np.empty((n_blocks, (rotation + 1) * width, 16), np.float32)
+    rotated_coordinates(lines, signs, np.empty((width, 16), np.float32), out)
+    return out[:, rotation * width :].transpose(0, 2, 1).reshape(-1, width)[: len(rows)]
 
 
 def slow_rotated(rows, center, signs, rotation):

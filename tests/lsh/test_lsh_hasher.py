@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
 from distlsh.errors import ShapeError
-from distlsh.kernels.dwta import MAX_ATTEMPTS, fill_bins
+from distlsh.kernels.bins import fill_bins
+from distlsh.kernels.dwta import MAX_ATTEMPTS
 from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs
 from distlsh.lsh import Hasher, HashSpec
 from tests.lsh.splitmix import mix
 
 SPECS = {
     "cross_polytope": dict(family="cross_polytope", n_hashes=2, n_tables=7, n_probes=4, dim=16),
-    "srp": dict(family="srp", n_hashes=9, n_tables=13, n_probes=4),
+    "fast_srp": dict(family="fast_srp", n_hashes=9, n_tables=13, n_probes=4),
     "dwta": dict(family="dwta", n_hashes=3, n_tables=7, n_probes=4, bin_size=8),
 }
 WIDTHS = (5, 16, 64, 100, 300)
@@ -180,7 +181,7 @@ def coordinates(spec, rows, per_hash):
 
 
 def blocks_of(spec, rows):
-    """Coordinates as [m, L, K, dim] of a cross-polytope, or [m, L, K] of srp."""
+    """Coordinates as [m, L, K, dim] of a cross-polytope, or [m, L, K] of fast_srp."""
     per_hash = spec.dim if spec.family == "cross_polytope" else 1
     flat = coordinates(spec, rows, per_hash)[:, : spec.n_tables * spec.n_hashes * per_hash]
     shape = (len(rows), spec.n_tables, spec.n_hashes)
@@ -221,9 +222,9 @@ def test_cross_polytope_codes_are_argmax(n_dims, m, dim, n_hashes, seed):
 @given(
     n_dims=st.integers(1, 64), m=st.integers(1, 20), n_hashes=st.integers(1, 20), seed=st.integers(0, 2**40)
 )
-def test_srp_codes_are_signs(n_dims, m, n_hashes, seed):
+def test_fast_srp_codes_are_signs(n_dims, m, n_hashes, seed):
     """A bit says whether its coordinate is above 0, the first hash the highest bit."""
-    spec = HashSpec("srp", n_hashes, 9, 0, n_dims, seed=seed)
+    spec = HashSpec("fast_srp", n_hashes, 9, 0, n_dims, seed=seed)
     rows = np.random.default_rng(seed).integers(-8, 9, (m, n_dims)).astype(np.float32)
     expected = joined((blocks_of(spec, rows) > 0).astype(int), 2)
     np.testing.assert_array_equal(Hasher(spec).codes(rows), expected)
@@ -278,9 +279,9 @@ def test_cross_polytope_probes_have_the_best_scores(n_hashes, dim, n_probes):
 
 
 @pytest.mark.parametrize(("n_hashes", "n_probes"), [(1, 1), (4, 15), (10, 4), (10, 30)])
-def test_srp_probes_have_the_best_scores(n_hashes, n_probes):
+def test_fast_srp_probes_have_the_best_scores(n_hashes, n_probes):
     """Probes minimise the summed squared margins of the bits they flip."""
-    spec = HashSpec("srp", n_hashes, 6, n_probes, 90)
+    spec = HashSpec("fast_srp", n_hashes, 6, n_probes, 90)
     rows = gaussian(9, 90)
     probes, values = Hasher(spec).probes(rows), blocks_of(spec, rows)
     for i, table in itertools.product(range(9), range(6)):
@@ -356,5 +357,5 @@ def test_hash_codes_stay_as_they_are():
     assert got == {
         "cross_polytope": [[630, 752, 675], [404, 103, 269], [281, 996, 295]],
         "dwta": [[51, 304, 473], [129, 350, 376], [76, 138, 423]],
-        "srp": [[375, 229, 394], [78, 278, 33], [435, 230, 414]],
+        "fast_srp": [[375, 229, 394], [78, 278, 33], [435, 230, 414]],
     }

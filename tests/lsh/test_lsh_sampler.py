@@ -13,7 +13,7 @@ from distlsh.kernels.random import sample_seeds
 from distlsh.lsh import ActiveSampler, HashSpec, Tables, table_specs
 
 N_TABLES, N_CODES = 6, 2
-SPEC = HashSpec("srp", 3, N_TABLES, 1, 8)
+SPEC = HashSpec("fast_srp", 3, N_TABLES, 1, 8)
 
 
 class Setting:
@@ -29,7 +29,7 @@ class Setting:
         )
         self.n_labels, self.n_active, self.n_random, self.m = n_labels, n_active, n_random, m
         self.sampler = ActiveSampler(
-            n_labels, n_active, n_random, n_tables=N_TABLES, n_probes=1, bucket_size=bucket_size, batch=m
+            n_labels, n_active, n_random, n_tables=N_TABLES, n_codes=2, bucket_size=bucket_size, batch=m
         )
         counts = random.integers(0, n_labelled + 1, 10)
         self.indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -11,7 +11,7 @@ from distlsh.lsh import Hasher, HashSpec, Tables, build, mean_row, refresh, retr
 from tests.lsh.splitmix import mix
 
 N_ROWS, N_TABLES = 40, 3
-SPEC = HashSpec("srp", 2, N_TABLES, 0, 8)
+SPEC = HashSpec("fast_srp", 2, N_TABLES, 0, 8)
 
 
 def arrays_of(spec, n_rows, bucket_size):
@@ -231,7 +231,7 @@ def test_memory_is_known_beforehand():
 
 def test_refreshed_tables_equal_built_ones():
     """Moving the rows that changed leaves every bucket with the same set of ids as building anew."""
-    spec = HashSpec("srp", 4, 6, 0, 24)
+    spec = HashSpec("fast_srp", 4, 6, 0, 24)
     random = np.random.default_rng(0)
     weights = random.standard_normal((500, 24)).astype(np.float32)
     hasher = Hasher(spec)
@@ -282,7 +282,7 @@ def test_retrieved_are_the_union_of_the_buckets(seed, bucket_size, n_codes):
 
 def test_rows_are_announced_before_they_are_read():
     """Every row is announced once, before its hash: marks cleared then lose no later update."""
-    spec = HashSpec("srp", 4, 6, 0, 24)
+    spec = HashSpec("fast_srp", 4, 6, 0, 24)
     weights = np.random.default_rng(0).standard_normal((9000, 24)).astype(np.float32)
     arrays = arrays_of(spec, 9000, 64)
     tables, announced = Tables(arrays, 0), []
@@ -303,7 +303,7 @@ def test_rows_are_announced_before_they_are_read():
 
 def test_full_buckets_of_built_tables_favour_no_ids():
     """A build inserts in random order: low and high ids survive overflowing buckets alike (six sigma)."""
-    spec = HashSpec("srp", 2, 8, 0, 24)
+    spec = HashSpec("fast_srp", 2, 8, 0, 24)
     weights = np.random.default_rng(0).standard_normal((4000, 24)).astype(np.float32)
     tables = Tables(arrays_of(spec, 4000, 100), 0)
     build(tables, Hasher(spec), weights)

@@ -49,7 +49,7 @@ def sparse_pairs(angle, n, n_dims, seed=0):
 @pytest.mark.parametrize(("pairs", "n_dims"), [(pairs_at, 100), (pairs_at, 512), (sparse_pairs, 512)])
 def test_srp_bits_collide_with_one_minus_theta_over_pi(angle, pairs, n_dims):
     """A bit of two vectors at angle theta agrees with probability 1 - theta / pi (Charikar 2002)."""
-    hasher = Hasher(HashSpec("srp", 1, 256, 0, n_dims))
+    hasher = Hasher(HashSpec("fast_srp", 1, 256, 0, n_dims))
     one, other = pairs(angle, 1500, n_dims)
     same = hasher.codes(one) == hasher.codes(other)
     assert_share(same.sum(), same.size, 1 - angle / np.pi)
@@ -59,7 +59,7 @@ def test_srp_bits_collide_with_one_minus_theta_over_pi(angle, pairs, n_dims):
 def test_srp_retrieval_follows_k_and_l(n_hashes, n_tables):
     """A neighbour at angle theta shares a bucket with probability 1 - (1 - p^K)^L."""
     n, n_dims, angle = 2000, 512, 0.6
-    spec = HashSpec("srp", n_hashes, n_tables, 0, n_dims)
+    spec = HashSpec("fast_srp", n_hashes, n_tables, 0, n_dims)
     hasher = Hasher(spec)
     stored, queries = pairs_at(angle, n, n_dims)
     arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n, n)}
@@ -124,7 +124,11 @@ def test_dwta_digits_collide_with_rank_correlation():
 
 @pytest.mark.parametrize(
     ("family", "changes"),
-    [("cross_polytope", {"n_hashes": 2, "dim": 32}), ("srp", {"n_hashes": 8}), ("dwta", {"n_hashes": 2})],
+    [
+        ("cross_polytope", {"n_hashes": 2, "dim": 32}),
+        ("fast_srp", {"n_hashes": 8}),
+        ("dwta", {"n_hashes": 2}),
+    ],
 )
 def test_earlier_probes_hold_neighbours_more_often(family, changes):
     """Over many queries, the share of neighbours found falls from each probe to the next, and each helps."""
@@ -142,7 +146,7 @@ def test_codes_spread_evenly_over_digits():
     """Each digit of each family is equally frequent on random vectors (chi-square)."""
     rows = np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32)
     for spec in (
-        HashSpec("srp", 1, 8, 0, 128),
+        HashSpec("fast_srp", 1, 8, 0, 128),
         HashSpec("cross_polytope", 1, 4, 0, 128, dim=32),
         HashSpec("dwta", 1, 8, 0, 128, bin_size=8),
     ):
@@ -163,7 +167,7 @@ def inclusion_chi_square(held, n_trials, size, n):
 
 
 def many_buckets(n_ids, bucket_size, n_tables=16):
-    spec = HashSpec("srp", 8, n_tables, 0, 8)
+    spec = HashSpec("fast_srp", 8, n_tables, 0, 8)
     arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n_ids, bucket_size)}
     return spec, Tables(arrays, 0, "reservoir", seed=3)
 
@@ -209,7 +213,7 @@ def test_reservoir_stays_uniform_when_ids_move():
 def test_ties_favour_neither_low_ids_nor_old_ones():
     """Of ids with equal counts each is retrieved equally often (chi-square)."""
     n, wanted, m = 30, 8, 6000
-    spec = HashSpec("srp", 1, 1, 0, 8)
+    spec = HashSpec("fast_srp", 1, 1, 0, 8)
     arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n, n)}
     tables = Tables(arrays, 0)
     tables.insert(np.arange(n, dtype=np.int32), np.zeros((n, 1), np.int32))
@@ -220,7 +224,7 @@ def test_ties_favour_neither_low_ids_nor_old_ones():
 def test_random_fill_is_uniform():
     """With empty tables each label is drawn equally often (chi-square)."""
     n, wanted, m = 30, 8, 6000
-    spec = HashSpec("srp", 1, 1, 0, 8)
+    spec = HashSpec("fast_srp", 1, 1, 0, 8)
     arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n, n)}
     held = np.bincount(chosen(Tables(arrays, 0), n, wanted, wanted, m).ravel(), minlength=n)
     assert inclusion_chi_square(held, m, wanted, n) > FALSE_ALARM
@@ -228,7 +232,7 @@ def test_random_fill_is_uniform():
 
 def chosen(tables, n_labels, n_active, n_random, m):
     sampler = ActiveSampler(
-        n_labels, n_active, n_random, n_tables=1, n_probes=0, bucket_size=tables.bucket_size, batch=m
+        n_labels, n_active, n_random, n_tables=1, n_codes=1, bucket_size=tables.bucket_size, batch=m
     )
     seeds = np.empty(m, np.uint64)
     sample_seeds(np.uint64(4), np.uint64(0), seeds)

@@ -1,0 +1,30 @@
+"""Pseudo-random rotations: coordinates of many of them cost a few Hadamard transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distlsh.kernels.lanes import LANES
+from distlsh.kernels.rotation import MIN_WIDTH, N_OWN, N_SHARED, fill_signs, rotated_coordinates
+from distlsh.lsh.families.lines import aligned, u8
+from distlsh.lsh.rows import Floats
+from distlsh.lsh.spec import HashSpec
+
+
+class Rotations:
+    """Signs and scratch of as many rotations as ``coordinates_per_hash`` of each hash need."""
+
+    keeps_lines = False
+
+    def __init__(self, spec: HashSpec, coordinates_per_hash: int = 1) -> None:
+        padded = 1 << (spec.n_dims - 1).bit_length()
+        self.width = max(MIN_WIDTH, padded, coordinates_per_hash)
+        needed = spec.n_tables * spec.n_hashes * coordinates_per_hash
+        n_rotations = -(-needed // self.width)
+        self.signs: Floats = np.empty((N_SHARED + N_OWN * n_rotations, self.width), np.float32)
+        fill_signs(u8(spec.seed), self.signs)
+        self.turned = aligned((self.width, LANES), np.float32)
+
+    def project(self, lines: Floats, coordinates: Floats) -> None:
+        """Write the coordinates f4[n_blocks, n, 16]; overwrites ``lines`` f4[>= n_blocks, width, 16]."""
+        rotated_coordinates(lines, self.signs, self.turned, coordinates)
