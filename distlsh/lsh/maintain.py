@@ -20,20 +20,12 @@ BeforeRows = Callable[[Ids], None]
 """Called with the ids whose rows are about to be read: to clear their dirty marks, to show life."""
 
 
-def mean_row(weights: Floats) -> Floats:
-    """Return the mean of the rows of ``weights`` f4[n, d], summed in float64, in blocks that fit a cache."""
-    total = np.zeros(weights.shape[1], np.float64)
-    for first in range(0, len(weights), _BATCH):
-        total += weights[first : first + _BATCH].sum(axis=0, dtype=np.float64)
-    return (total / max(1, len(weights))).astype(np.float32)
-
-
 def build(
     tables: Tables, hasher: Hasher, weights: Floats, *, seed: int = 1, before_rows: BeforeRows | None = None
 ) -> int:
     """Fill an idle buffer from all rows of ``weights`` f4[n_rows, d]; return how many codes changed.
 
-    Rows are hashed relative to ``tables.center``: set it first (`mean_row`, or zeros).
+    Rows are hashed relative to ``tables.center``: set it first (`Frame.take`, or zeros).
     They are inserted in a random order made from ``seed``: in id order, full FIFO buckets
     would always drop the low ids.  Writes ``tables.codes``.
     """

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
+from distlsh.lsh.frame import Frame
 from distlsh.lsh.hasher import Hasher
-from distlsh.lsh.maintain import build, mean_row, refresh
+from distlsh.lsh.maintain import build, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.protocol.messages import Rehashed, StartRehash, Stop
 from distlsh.protocol.reports import Rehash
@@ -50,20 +51,26 @@ class Rehasher:
         self._dirty = arena["output.dirty"]
         self._generation = arena["tables.generation"]
         self._slots = arena["runtime.slots"]
-        self._center = lsh.center
         self._seed = setup.config.train.seed
+        self._frame = Frame(len(self._weights), center=lsh.center, seed=self._seed)
         self._hasher = Hasher(hash_spec(setup.config))
         self._n_tables = hash_spec(setup.config).n_tables
         self._buffers = [Tables(arena, i, lsh.bucket_policy, setup.config.train.seed) for i in (0, 1)]
 
     def refresh(self, full: bool, samples: int) -> Rehash:
-        """Publish a new generation; re-insert the rows marked dirty, or all if ``full``."""
+        """Publish a new generation; re-insert the rows marked dirty, or all.
+
+        All if ``full``, or if the rows have left the frame that they were hashed in.
+        """
         started = time.perf_counter()
         generation = int(self._generation[0]) + 1
         self._wait_for_readers()
         waited = time.perf_counter() - started
         idle, active = self._buffers[generation % 2], self._buffers[(generation - 1) % 2]
         if full:
+            idle.codes[...] = EMPTY
+        rebuilt = full or not self._frame.fits(active, self._weights)
+        if rebuilt:
             rows, moved = self._rebuild(idle)
         else:
             idle.copy_from(active)
@@ -80,7 +87,7 @@ class Rehasher:
             changed_share=moved / max(rows * self._n_tables, 1),
             hash_s=time.perf_counter() - started - waited,
             wait_s=waited,
-            full=full,
+            full=rebuilt,
         )
 
     def _wait_for_readers(self) -> None:
@@ -89,8 +96,7 @@ class Rehasher:
             time.sleep(_POLL_S)
 
     def _rebuild(self, idle: Tables) -> tuple[int, int]:
-        idle.codes[...] = EMPTY
-        idle.center[...] = mean_row(self._weights) if self._center else 0.0
+        self._frame.take(idle, self._weights)
         moved = build(idle, self._hasher, self._weights, seed=self._seed, before_rows=self._before_rows)
         return idle.n_rows, moved
 
