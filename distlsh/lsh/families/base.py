@@ -62,12 +62,16 @@ class FamilyInfo:
 
 _ANGLES: tuple[Metric, ...] = ("cosine", "dot")
 
+_SETS: tuple[Metric, ...] = ("jaccard",)
+
 _INFOS = {
     info.name: info
     for info in (
         FamilyInfo("cross_polytope", "cross_polytope", "CrossPolytope", _ANGLES),
         FamilyInfo("fast_srp", "fast_srp", "FastSrp", _ANGLES),
         FamilyInfo("dwta", "dwta", "Dwta", ("cosine",)),
+        FamilyInfo("minhash", "minhash", "MinHash", _SETS, probes=False, center=False, mixed=True),
+        FamilyInfo("doph", "doph", "Doph", _SETS, probes=False, center=False, mixed=True),
     )
 }
 
