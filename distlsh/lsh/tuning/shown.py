@@ -1,0 +1,59 @@
+"""Settings as text: columns that the command, Markdown and JSON share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from distlsh.lsh.spec import HashSpec
+from distlsh.lsh.tuning.choose import Setting
+
+COLUMNS = (
+    "family", "K", "L", "probes", "bucket", "recall", "candidates", "share", "us/query", "MiB", "P1", "L, no probes",
+    "L by formula", "goal",
+)  # fmt: skip
+
+
+def name_of(spec: HashSpec) -> str:
+    """Return the family with its width: ``cross_polytope 64``."""
+    width = {
+        "cross_polytope": f" {spec.dim}",
+        "dwta": f" {spec.bin_size}",
+        "wta": f" {spec.bin_size}",
+        "l2": f" {getattr(spec, 'l2_width', 0):.3g}",
+        "sparse_srp": f" 1/{1 / getattr(spec, 'density', 1):.0f}",
+    }
+    transform = getattr(spec, "transform", "none")
+    return spec.family + width.get(spec.family, "") + ("" if transform == "none" else f", {transform}")
+
+
+def cells(setting: Setting, n_rows: int) -> tuple[str, ...]:
+    """Return a row of the table, in the order of `COLUMNS`."""
+    spec, s = setting.spec, setting
+    return (
+        name_of(spec), str(spec.n_hashes), str(spec.n_tables), str(spec.n_probes),
+        _or_dash(s.bucket_size), f"{s.recall:.3f}+-{s.error:.3f}", f"{s.candidates:,.0f}",
+        f"{s.candidates / n_rows:.2%}", f"{s.query_us:,.1f}", f"{s.n_bytes / 2**20:,.1f}",
+        "-" if s.one_hash is None else f"{s.one_hash:.3f}", _or_more(s.tables_unprobed),
+        _or_more(s.tables_by_formula), "met" if s.meets else "no" if s.within else "over a limit",
+    )  # fmt: skip
+
+
+def markdown_table(settings: Sequence[Setting], n_rows: int) -> str:
+    """Return settings as a Markdown table."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *(cells(each, n_rows) for each in settings)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON values."""
+    return asdict(value)
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _or_more(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
