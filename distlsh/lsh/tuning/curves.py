@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distlsh.constants import EMPTY
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.spec import HashSpec
+from distlsh.lsh.theory import collision_probability
 from distlsh.lsh.tuning.problem import Problem, take
 from distlsh.lsh.tuning.similarity import similarities
 
@@ -26,12 +27,11 @@ _ROWS = 512
 class CollisionCurve:
     """The measured collision probability of one hash.
 
-    spec         of one hash a table
-    of           "cosine", "distance" or "jaccard": what the similarities are
-    similarity   f8[bins], mean of the pairs of a bin, ascending
-    probability  f8[bins], share of hashes that agree
-    pairs        i8[bins], pairs of vectors in each bin
-    expected     f8[bins], the closed form at ``similarity``; None where the family has none
+    spec           of one hash a table
+    of             "cosine", "distance" or "jaccard": what the similarities are
+    similarity     f8[bins], mean of the pairs of a bin, ascending
+    probability    f8[bins], share of hashes that agree
+    pairs          i8[bins], pairs of vectors in each bin
     of_neighbours  mean over the queries and their exact neighbours: P1 of the formula
     """
 
@@ -41,7 +41,11 @@ class CollisionCurve:
     probability: Doubles
     pairs: NDArray[np.int64]
     of_neighbours: float
-    expected: Doubles | None = None
+
+    def expected(self) -> Doubles:
+        """Return the closed form f8[bins] at ``similarity``."""
+        spec = self.spec
+        return collision_probability(spec.family, self.similarity, dim=spec.dim, bin_size=spec.bin_size)
 
 
 def one_hash(spec: HashSpec) -> HashSpec:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from distlsh.errors import ConfigError, UsageError
 from distlsh.lsh.spec import FAMILIES, HashSpec
-from distlsh.lsh.tuning.problem import Problem
+from distlsh.lsh.tuning.problem import Problem, check_metric
 
 MAX_TABLES = 64
 MAX_PROBES = 16
@@ -26,6 +26,7 @@ _BY_METRIC = {
 
 def families_of(metric: str, families: Sequence[str] | None) -> tuple[str, ...]:
     """Return the families to try for a metric; UsageError for one that it does not fit."""
+    check_metric(metric)
     fitting = _BY_METRIC[metric]
     if families is None:
         return fitting
@@ -45,7 +46,7 @@ def candidates(
     """Return specs with the most tables and probes to measure, each of which stands for all fewer."""
     low = max(1.0, math.log2(problem.n_rows) - _FEWER)
     high = min(_MOST_BITS, math.log2(problem.n_rows) + _MORE)
-    found = []
+    found: list[HashSpec] = []
     for family in families:
         for fields, bits in _SHAPES[family](problem.n_dims):
             if low <= bits <= high:
@@ -56,9 +57,7 @@ def candidates(
 def _spec(
     n_dims: int, family: str, max_tables: int, max_probes: int, seed: int, fields: dict[str, int]
 ) -> Iterator[HashSpec]:
-    spec = HashSpec(
-        family=family, n_tables=max_tables, n_probes=0, n_dims=n_dims, seed=seed, **fields
-    )  # type: ignore[arg-type]
+    spec = HashSpec(family=family, n_tables=max_tables, n_probes=0, n_dims=n_dims, seed=seed, **fields)
     for n_probes in range(max_probes, -1, -1):
         try:
             yield replace(spec, n_probes=n_probes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
+from distlsh.kernels.tuning import count_found
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.problem import Problem
@@ -120,50 +120,23 @@ def recalls(
 
 
 def _retrieved(hashed: Hashed, scale: float) -> tuple[Doubles, Doubles]:
+    """Return the mean distinct and read rows of a query f8[L, C], of all rows."""
     m, n_tables, n_ranks = hashed.probes.shape
-    best = np.full(m * len(hashed.background), n_ranks, np.uint8)
-    distinct, read = np.zeros(n_ranks + 1, np.int64), np.zeros(n_ranks + 1, np.int64)
-    distinct[n_ranks] = best.size
-    candidates, reads = np.empty((n_tables, n_ranks)), np.empty((n_tables, n_ranks))
-    for table, (pairs, ranks) in enumerate(hits(hashed)):
-        read += np.bincount(ranks, minlength=n_ranks + 1)
-        better = ranks < best[pairs]
-        pairs, ranks = pairs[better], ranks[better]
-        distinct -= np.bincount(best[pairs], minlength=n_ranks + 1)
-        distinct += np.bincount(ranks, minlength=n_ranks + 1)
-        best[pairs] = ranks
-        candidates[table] = np.cumsum(distinct[:n_ranks]) * (scale / m)
-        reads[table] = np.cumsum(read[:n_ranks]) * (scale / m)
-    return candidates, reads
+    gained, reads = np.zeros((2, n_tables, n_ranks), np.int64)
+    best = np.empty(len(hashed.background), np.uint8)
+    count_found(*_buckets(hashed), best, gained, reads)
+    both = (np.cumsum(np.cumsum(each, axis=0), axis=1) * (scale / m) for each in (gained, reads))
+    candidates, read = both
+    return candidates, read
 
 
-def hits(hashed: Hashed) -> Iterator[tuple[NDArray[np.int64], Ranks]]:
-    """Yield for each table the pairs it makes: query * b + background place, and the probe's rank.
-
-    A pair is yielded once a table: a row has one code, and a table's probes are distinct.
-    """
-    n_background = len(hashed.background)
-    for table in range(hashed.spec.n_tables):
-        codes = hashed.background[:, table]
-        order = np.argsort(codes, kind="stable")
-        ordered = codes[order]
-        probes = hashed.probes[:, table]
-        first = np.searchsorted(ordered, probes, "left")
-        counts = np.searchsorted(ordered, probes, "right") - first
-        counts[probes == EMPTY] = 0
-        query, rank = np.nonzero(counts)
-        yield _expand(order, first[query, rank], counts[query, rank], query * n_background, rank)
-
-
-def _expand(
-    order: NDArray[np.int64],
-    first: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    base: NDArray[np.int64],
-    rank: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], Ranks]:
-    """Return a pair for each of the ``counts`` places of ``order`` from ``first``."""
-    ends = np.cumsum(counts)
-    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
-    places = order[np.repeat(first, counts) + within]
-    return np.repeat(base, counts) + places, np.repeat(rank, counts).astype(np.uint8)
+def _buckets(hashed: Hashed) -> tuple[Ids, Ids, Ids]:
+    """Return the background by code i4[L, b], and each probe's first place and number i4[m, L, C] in it."""
+    order = np.argsort(hashed.background, axis=0, kind="stable").astype(np.int32).T.copy()
+    first, counts = np.empty((2, *hashed.probes.shape), np.int32)
+    for table, rows in enumerate(order):
+        codes, probes = hashed.background[rows, table], hashed.probes[:, table]
+        first[:, table] = np.searchsorted(codes, probes, "left")
+        counts[:, table] = np.searchsorted(codes, probes, "right") - first[:, table]
+    counts[hashed.probes == EMPTY] = 0
+    return order, first, counts

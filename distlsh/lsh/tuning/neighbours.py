@@ -79,7 +79,7 @@ class _Scores:
     def block(self, some: slice, first: int, last: int) -> Floats:
         """Return f4[queries, last - first]."""
         products = self._queries[some] @ self._rows[first:last].T
-        scores = np.asarray(products.todense() if hasattr(products, "todense") else products, np.float32)
+        scores: Any = products.toarray() if hasattr(products, "toarray") else products
         of_rows = self._row_sums[first:last]
         with np.errstate(divide="ignore", invalid="ignore"):
             if self._metric == "cosine":  # the query's own length does not change the order

@@ -65,9 +65,10 @@ def _collisions(axes: Axes, tuning: Tuning) -> None:
     for number, curve in enumerate(tuning.curves):
         colour = f"C{number % 10}"
         seen = curve.pairs >= _LEAST_PAIRS
-        axes.plot(curve.similarity[seen], curve.probability[seen], "o", color=colour, label=name_of(curve.spec))
-        if curve.expected is not None:
-            axes.plot(curve.similarity[seen], curve.expected[seen], "-", color=colour, alpha=0.6)
+        axes.plot(
+            curve.similarity[seen], curve.probability[seen], "o", color=colour, label=name_of(curve.spec)
+        )
+        axes.plot(curve.similarity[seen], curve.expected()[seen], "-", color=colour, alpha=0.6)
     axes.set(xlabel=_AXIS[tuning.curves[0].of], ylabel="one hash agrees (line: closed form)", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

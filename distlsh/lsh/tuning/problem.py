@@ -77,12 +77,12 @@ class Problem:
         codes[real] = self.codes(hasher, distinct[real])
         return codes[place.reshape(self.neighbours.shape)]
 
-    def _hash(self, hasher: Hasher, part: Rows) -> Ids:
+    def _hash(self, hasher: Hasher, part: Any) -> Ids:
         if self.beat is not None:
             self.beat()
         return hasher.codes(part, center=self.center)
 
-    def _parts(self, rows: Rows) -> Iterator[Rows]:
+    def _parts(self, rows: Rows) -> Iterator[Any]:
         for first in range(0, n_rows(rows), _HASHED):
             if self.beat is not None:
                 self.beat()
@@ -110,8 +110,7 @@ def pose(
     Raises UsageError for an unknown metric, ShapeError for shapes that do not fit, too few rows,
     or numbers that are not finite.
     """
-    if metric not in METRICS:
-        raise UsageError(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
+    check_metric(metric)
     rows = as_rows(X, "X")
     n, generator = n_rows(rows), np.random.default_rng((seed, 0x7E5))
     _check_enough(n, k, "X", held_out=queries is None)
@@ -129,6 +128,12 @@ def pose(
         background=some_of(n, background, generator),
         center=center,
     )
+
+
+def check_metric(metric: str) -> None:
+    """Raise UsageError for a metric that is none."""
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
 
 
 def some_of(n: int, size: int, generator: np.random.Generator) -> Long:

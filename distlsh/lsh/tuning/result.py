@@ -88,8 +88,8 @@ class Tuning:
     def to_markdown(self, rows: int | None = None) -> str:
         """Return the trade-off as a Markdown table, best first; the first ``rows`` of it."""
         head = (
-            f"{self.n_rows:,} rows of {self.n_dims} dimensions, metric {self.metric}, {self.n_queries:,} queries; "
-            f"recall of the exact top {self.goal.k}\n\n"
+            f"{self.n_rows:,} rows of {self.n_dims} dimensions, metric {self.metric}, "
+            f"{self.n_queries:,} queries; recall of the exact top {self.goal.k}\n\n"
         )
         note = f"\n{self.out_of_reach}\n" if self.out_of_reach else ""
         return head + markdown_table(self.table[:rows], self.n_rows) + note

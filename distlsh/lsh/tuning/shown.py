@@ -10,8 +10,8 @@ from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.choose import Setting
 
 COLUMNS = (
-    "family", "K", "L", "probes", "bucket", "recall", "candidates", "share", "us/query", "MiB", "P1", "L, no probes",
-    "L by formula", "goal",
+    "family", "K", "L", "probes", "bucket", "recall", "candidates", "share", "us/query", "MiB",
+    "P1", "L, no probes", "L by formula", "goal",
 )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def solve(
     found = [_with_formula(each, problem, goal, storage, curves[one_hash(each.spec)]) for each in measured]
     table = in_order(found)
     best = _finished(problem, goal, table, list(specs), storage, seed)
-    table = in_order([best if _kind(each) == _kind(best) else each for each in table])
+    table = [best, *(each for each in table if _functions(each.spec) != _functions(best.spec))]
     return Tuning(
         goal=goal,
         metric=problem.metric,
@@ -162,7 +162,3 @@ def _keep_formula(setting: Setting, before: Setting) -> Setting:
 
 def _functions(spec: HashSpec) -> HashSpec:
     return replace(spec, n_tables=1, n_probes=0)
-
-
-def _kind(setting: Setting) -> HashSpec:
-    return _functions(setting.spec)
