@@ -28,7 +28,7 @@ from distlsh.lsh.tuning.tune import tables_by_formula
 
 SPECS = {
     "cross_polytope": HashSpec("cross_polytope", 2, 12, 3, n_dims=32, dim=16, seed=3),
-    "srp": HashSpec("srp", 8, 12, 3, n_dims=32, seed=3),
+    "fast_srp": HashSpec("fast_srp", 8, 12, 3, n_dims=32, seed=3),
     "dwta": HashSpec("dwta", 3, 12, 3, n_dims=32, seed=3),
 }
 
@@ -41,7 +41,7 @@ def planted(n=4000, n_dims=32, size=20, noise=0.5, seed=0, part=0):
     return rows.astype(np.float32)
 
 
-SMALL = dict(families=["cross_polytope", "srp"], max_tables=24, max_probes=4, sample=256)
+SMALL = dict(families=["cross_polytope", "fast_srp"], max_tables=24, max_probes=4, sample=256)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_candidates_of_a_sample_of_rows_are_near_those_of_all():
     rows = planted(8000)
     whole = pose(rows, metric="cosine", k=5, sample=256, background=8000)
     part = pose(rows, metric="cosine", k=5, sample=256, background=1000)
-    spec = SPECS["srp"]
+    spec = SPECS["fast_srp"]
     expected = measure(whole, Hashed.of(whole, spec)).candidates[-1, -1]
     estimate = measure(part, Hashed.of(part, spec)).candidates[-1, -1]
     assert estimate == pytest.approx(expected, rel=0.1)
@@ -248,7 +248,7 @@ def test_the_formula_is_near_the_measured_tables_where_all_neighbours_are_equall
         [queries + 0.5 * random.standard_normal((500, 64)), random.standard_normal((3000, 64))]
     )
     problem = pose(rows.astype(np.float32), queries, metric="cosine", k=1)
-    spec = HashSpec("srp", 8, 60, 0, n_dims=64)
+    spec = HashSpec("fast_srp", 8, 60, 0, n_dims=64)
     row = solve(problem, Goal(0.8, 1), [spec]).table[0]
     assert row.tables_by_formula / 1.5 < row.tables_unprobed < row.tables_by_formula * 1.5
 
@@ -286,7 +286,7 @@ def test_a_problem_may_center_its_rows():
     kwargs = dict(metric="dot", k=5, sample=100)
     plain = pose(shifted, planted(2000, part=1), **kwargs)
     centered = pose(shifted, planted(2000, part=1), center=shifted.mean(axis=0), **kwargs)
-    recalls = [measure(p, Hashed.of(p, SPECS["srp"])).recall[-1, -1] for p in (plain, centered)]
+    recalls = [measure(p, Hashed.of(p, SPECS["fast_srp"])).recall[-1, -1] for p in (plain, centered)]
     assert recalls[1] > recalls[0] + 0.2
 
 

@@ -30,7 +30,7 @@ DIM_NS = 0.11
 
 @dataclass(frozen=True)
 class HashCost:
-    """Nanoseconds of hashing a query: fixed + per_table * L + per_hash * L * K * size + per_probe * L * P."""
+    """Nanoseconds of hashing a query: fixed + L * (per_table + per_unit * units + per_probe * P)."""
 
     fixed: float
     per_table: float
@@ -40,15 +40,29 @@ class HashCost:
 
 _COSTS = {
     "cross_polytope": HashCost(200.0, 10.0, 0.6, 12.0),
-    "srp": HashCost(200.0, 5.0, 1.0, 12.0),
+    "fast_srp": HashCost(200.0, 5.0, 1.0, 12.0),
+    "srp": HashCost(200.0, 5.0, 0.1, 12.0),
+    "sparse_srp": HashCost(200.0, 5.0, 0.3, 12.0),
+    "wta": HashCost(200.0, 10.0, 1.0, 12.0),
     "dwta": HashCost(200.0, 10.0, 1.0, 12.0),
+    "l2": HashCost(200.0, 10.0, 0.1, 12.0),
+    "minhash": HashCost(200.0, 10.0, 1.0, 0.0),
+    "doph": HashCost(200.0, 10.0, 1.0, 0.0),
 }
 
 
-def hash_units(spec: HashSpec) -> int:
-    """Return the numbers that one table's hashes compare."""
-    size = {"cross_polytope": spec.dim, "dwta": spec.bin_size}.get(spec.family, 1)
-    return spec.n_hashes * size
+def hash_units(spec: HashSpec) -> float:
+    """Return the numbers that one table's hashes look at."""
+    n_dims = spec.hashed.n_dims
+    size = {
+        "cross_polytope": spec.dim,
+        "wta": spec.bin_size,
+        "dwta": spec.bin_size,
+        "srp": n_dims,
+        "l2": n_dims,
+        "sparse_srp": n_dims * spec.density,
+    }
+    return spec.n_hashes * size.get(spec.family, 1)
 
 
 def query_ns(measured: Measured) -> Doubles:

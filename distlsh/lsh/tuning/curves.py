@@ -45,7 +45,9 @@ class CollisionCurve:
     def expected(self) -> Doubles:
         """Return the closed form f8[bins] at ``similarity``."""
         spec = self.spec
-        return collision_probability(spec.family, self.similarity, dim=spec.dim, bin_size=spec.bin_size)
+        return collision_probability(
+            spec.family, self.similarity, dim=spec.dim, bin_size=spec.bin_size, l2_width=spec.l2_width
+        )
 
 
 def one_hash(spec: HashSpec) -> HashSpec:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY, LABEL_BLOCK
 from distlsh.kernels.topk import merge_topk
-from distlsh.lsh.rows import Rows, SparseRows
+from distlsh.lsh.rows import Rows, SparseRows, n_rows
 
 Floats = NDArray[np.float32]
 Long = NDArray[np.int64]
@@ -95,12 +95,20 @@ class _Scores:
 
 
 def _matrix(rows: Rows, metric: str) -> Any:
-    if not isinstance(rows, SparseRows):
-        return (rows != 0).astype(np.float32) if metric == "jaccard" else rows
+    if isinstance(rows, SparseRows):
+        return as_csr(rows, binary=metric == "jaccard")
+    return (rows != 0).astype(np.float32) if metric == "jaccard" else rows
+
+
+def as_csr(rows: SparseRows, *, binary: bool) -> Any:
+    """Return sparse rows as a SciPy array, or with ones for all that is not zero."""
     from scipy.sparse import csr_array
 
-    values = (rows.values != 0).astype(np.float32) if metric == "jaccard" else rows.values
-    return csr_array((values, rows.indices, rows.indptr), shape=(len(rows.indptr) - 1, rows.n_dims))
+    first, last = int(rows.indptr[0]), int(rows.indptr[-1])
+    values = rows.values[first:last]
+    values = (values != 0).astype(np.float32) if binary else values
+    parts = (values, rows.indices[first:last], rows.indptr - first)
+    return csr_array(parts, shape=(rows.n_rows, rows.n_dims))
 
 
 def _sums(matrix: Any, metric: str) -> Floats:
@@ -111,8 +119,3 @@ def _sums(matrix: Any, metric: str) -> Floats:
         return np.asarray(matrix.multiply(matrix).sum(axis=1), np.float32).reshape(-1)
     sums: Floats = np.einsum("ij,ij->i", matrix, matrix)
     return sums
-
-
-def n_rows(rows: Rows) -> int:
-    """Return the number of rows."""
-    return len(rows.indptr) - 1 if isinstance(rows, SparseRows) else len(rows)

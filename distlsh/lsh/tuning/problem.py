@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from distlsh.constants import EMPTY
 from distlsh.errors import ShapeError, UsageError
 from distlsh.lsh.hasher import Hasher
-from distlsh.lsh.rows import Rows, SparseRows
-from distlsh.lsh.tuning.neighbours import Beat, Floats, Long, exact_neighbours, n_rows
+from distlsh.lsh.rows import Rows, SparseRows, n_rows
+from distlsh.lsh.transforms import largest_norm
+from distlsh.lsh.tuning.neighbours import Beat, Floats, Long, exact_neighbours
 
 Ids = NDArray[np.int32]
 
@@ -80,7 +81,7 @@ class Problem:
     def _hash(self, hasher: Hasher, part: Any) -> Ids:
         if self.beat is not None:
             self.beat()
-        return hasher.codes(part, center=self.center)
+        return hasher.codes(part, center=self.center, max_norm=self.max_norm)
 
     def _parts(self, rows: Rows) -> Iterator[Any]:
         for first in range(0, n_rows(rows), _HASHED):
@@ -127,6 +128,7 @@ def pose(
         neighbours=exact_neighbours(rows, asked, metric, k, excluded=excluded),
         background=some_of(n, background, generator),
         center=center,
+        max_norm=largest_norm(rows) if metric == "dot" else None,
     )
 
 

@@ -21,11 +21,12 @@ def name_of(spec: HashSpec) -> str:
         "cross_polytope": f" {spec.dim}",
         "dwta": f" {spec.bin_size}",
         "wta": f" {spec.bin_size}",
-        "l2": f" {getattr(spec, 'l2_width', 0):.3g}",
-        "sparse_srp": f" 1/{1 / getattr(spec, 'density', 1):.0f}",
+        "l2": f" {spec.l2_width:.3g}",
+        "sparse_srp": f" {spec.density:.3g}",
     }
-    transform = getattr(spec, "transform", "none")
-    return spec.family + width.get(spec.family, "") + ("" if transform == "none" else f", {transform}")
+    return (
+        spec.family + width.get(spec.family, "") + ("" if spec.transform == "none" else f", {spec.transform}")
+    )
 
 
 def cells(setting: Setting, n_rows: int) -> tuple[str, ...]:

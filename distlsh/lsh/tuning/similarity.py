@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
 from distlsh.lsh.rows import Rows, SparseRows
+from distlsh.lsh.tuning.neighbours import as_csr
 from distlsh.lsh.tuning.problem import Problem, take
 
 Doubles = NDArray[np.float64]
@@ -41,11 +42,7 @@ def _rows(problem: Problem, ids: NDArray[np.int64], kind: str) -> Any:
 def _dense(rows: Rows, kind: str) -> Any:
     """Return the rows as a matrix that products take, f8 dense or SciPy sparse."""
     if isinstance(rows, SparseRows):
-        from scipy.sparse import csr_array
-
-        values = rows.values.astype(np.float64)
-        values = (values != 0).astype(np.float64) if kind == "jaccard" else values
-        return csr_array((values, rows.indices, rows.indptr), shape=(len(rows.indptr) - 1, rows.n_dims))
+        return as_csr(rows, binary=kind == "jaccard").astype(np.float64)
     return (rows != 0).astype(np.float64) if kind == "jaccard" else rows.astype(np.float64)
 
 

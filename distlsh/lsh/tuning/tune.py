@@ -62,7 +62,19 @@ def tune(
     goal = Goal(target_recall, k, max_candidates, max_bytes)
     chosen = families_of(metric, families)
     problem = pose(X, queries, metric=metric, k=k, sample=sample, seed=seed)
-    specs = candidates(problem, chosen, max_tables=max_tables, max_probes=max_probes, seed=seed)
+    transforms = ("none", "simple") if metric == "dot" else ("none",)
+    specs = [
+        spec
+        for transform in transforms
+        for spec in candidates(
+            problem,
+            chosen,
+            max_tables=max_tables,
+            max_probes=max_probes,
+            seed=seed,
+            fixed={"transform": transform},
+        )
+    ]
     return solve(problem, goal, specs, storage=storage, seed=seed, progress=progress)
 
 
