@@ -32,3 +32,6 @@ needs stay in the outer caches, and BLAS is within some percent of its best."""
 
 LSH_BLOCK = 128
 """Rows whose candidates LSH inference retrieves together; bounds the memory of the candidates."""
+
+SPARSE_BLOCK = 128
+"""Rows that inference takes through hashed hidden layers together; bounds the scratch."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
+from distlsh.constants import SPARSE_BLOCK
 from distlsh.data.dataset import Dataset
 from distlsh.data.opening import open_pair
 from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
@@ -26,9 +27,11 @@ from distlsh.evaluation.parallel import in_blocks
 from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.evaluation.tables import TableView, lsh_topk
+from distlsh.lsh.tables import GENERATION
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
+from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
-from distlsh.model.spec import NetworkSpec
+from distlsh.model.spec import NetworkSpec, layer_name
 from distlsh.protocol.reports import Evaluation
 
 Floats = NDArray[np.float32]
@@ -57,6 +60,7 @@ class Model:
         self.spec = NetworkSpec.from_dict(state["model"])
         self._network = Network(self.spec, arrays)
         self._tables = TableView(arrays, state["lsh"]) if state["lsh"] else None
+        self._hidden_tables = _hidden_tables(arrays, state.get("hidden_lsh", {}))
         self._state = state
 
     @classmethod
@@ -88,22 +92,29 @@ class Model:
 
     @property
     def has_tables(self) -> bool:
-        """Whether the output layer has hash tables, which ``method="lsh"`` needs."""
-        return self._tables is not None
+        """Whether any layer has hash tables, which ``method="lsh"`` needs."""
+        return self._tables is not None or bool(self._hidden_tables)
 
     def predict(self, X: Any, k: int = 5, method: str = "exact") -> tuple[NDArray[np.int64], Floats]:
         """Return the k best labels of each row and their logits, best first.
 
         X       SciPy sparse or dense [m, n_features], numbers that are finite as float32
         k       1 .. n_labels
-        method  "exact", or "lsh": only labels that the hash tables retrieve are scored
+        method  "exact", or "lsh": only labels that the hash tables retrieve are scored, and in hashed
+                hidden layers only neurons that theirs retrieve
 
         Returns i8[m, k] and f4[m, k]; of equal logits the lower label is first.  Places
         without a label ("lsh" may retrieve fewer than k) hold -1 and -inf.  Works on all
         cores, in blocks of rows.  ShapeError if X or k does not fit the model.
         """
         features = FeatureRows(X, self.spec.n_features, unit=self.normalize == "l2")
-        return self._predict(features.n_rows, lambda a, b: self._hidden_csr(features.block(a, b)), k, method)
+        network = self._network
+        return self._predict(
+            features.n_rows,
+            lambda a, b: network.hidden_csr(*features.block(a, b), choosers=self._choosers(method)),
+            k,
+            method,
+        )
 
     def predict_rows(
         self, dataset: Dataset, rows: Rows | None = None, k: int = 5, method: str = "exact"
@@ -111,7 +122,12 @@ class Model:
         """Return what `predict` does for rows i8[m] of a data set (None: all), whatever its labels."""
         self._check_data(replace(dataset, n_labels=0))
         chosen = _chosen_rows(dataset, rows)
-        return self._predict(len(chosen), lambda a, b: self._network.hidden(dataset, chosen[a:b]), k, method)
+        return self._predict(
+            len(chosen),
+            lambda a, b: self._network.hidden(dataset, chosen[a:b], self._choosers(method)),
+            k,
+            method,
+        )
 
     def evaluate(
         self,
@@ -135,13 +151,14 @@ class Model:
         inverse = self.inverse_propensity() if inverse is None else np.ascontiguousarray(inverse, np.float32)
         if inverse.shape != (self.spec.n_labels,):
             raise ShapeError(f"inverse has shape {inverse.shape}; one number a label is {self.spec.n_labels}")
-        view = self._tables if lsh else None
+        view, method = (self._tables, "lsh") if lsh else (None, "exact")
         parts: list[EvalSums] = []
         start = time.perf_counter()
 
         def work(first: int, last: int) -> None:
             hasher, tables = (view.hasher(), view.tables) if view is not None else (None, None)
-            parts.append(evaluate_rows(self._network, hasher, tables, dataset, chosen[first:last], inverse))
+            some, choosers = chosen[first:last], self._choosers(method)
+            parts.append(evaluate_rows(self._network, hasher, tables, dataset, some, inverse, choosers))
 
         in_blocks(len(chosen), work)
         eval_s = time.perf_counter() - start
@@ -177,8 +194,14 @@ class Model:
                 f"{self.normalize!r}; use open_dataset(path, normalize={self.normalize!r})"
             )
 
-    def _hidden_csr(self, block: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> Floats:
-        return self._network.hidden_csr(*block)
+    def _choosers(self, method: str) -> dict[int, Chooser]:
+        """Return what chooses the neurons of hashed hidden layers, for one thread: none, the exact top."""
+        if method == "exact" or not self._hidden_tables:
+            return {}
+        from distlsh.model.layers.tables import hidden_choosers
+
+        sources = {i: view.source() for i, view in self._hidden_tables.items()}
+        return hidden_choosers(self.spec, self.config.lsh.hidden, sources, SPARSE_BLOCK)
 
     def _predict(
         self, n_rows: int, hidden: Callable[[int, int], Floats], k: int, method: str
@@ -195,10 +218,8 @@ class Model:
     def _check_request(self, k: int, method: str) -> None:
         if method not in METHODS:
             raise UsageError(f"method {method!r} is unknown; use one of {', '.join(METHODS)}")
-        if method == "lsh" and self._tables is None:
-            raise UsageError(
-                f"{self.path}: the model's output is dense, without hash tables; use method='exact'"
-            )
+        if method == "lsh" and not self.has_tables:
+            raise UsageError(f"{self.path}: the model's layers are without hash tables; use method='exact'")
         if not 1 <= k <= self.spec.n_labels:
             raise ShapeError(f"k is {k}; it must be between 1 and the model's {self.spec.n_labels} labels")
 
@@ -207,6 +228,16 @@ class Model:
             return exact_labels(self._network, hidden, k)
         ids, scores, _ = lsh_topk(hidden, self._network, self._tables.tables, self._tables.hasher(), k)
         return ids, scores
+
+
+def _hidden_tables(arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> dict[int, TableView]:
+    """Return the tables of hashed hidden layers by the layers' numbers."""
+    found: dict[int, TableView] = {}
+    for number, fields in state.items():
+        prefix = f"{layer_name(int(number))}."
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        found[int(number)] = TableView({**own, GENERATION: arrays[GENERATION]}, fields)
+    return found
 
 
 def _chosen_rows(dataset: Dataset, rows: Rows | None) -> Rows:

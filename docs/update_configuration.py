@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from distlsh.config.explain import allowed
-from distlsh.config.schema import Config, SynthConfig
+from distlsh.config.schema import Config, HiddenLshConfig, SynthConfig
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
 MISSING = "TODO"
@@ -34,6 +34,8 @@ def groups() -> dict[str, Any]:
         found[field.name] = field.type
         if field.name == "data":
             found["data.synth"] = SynthConfig
+        if field.name == "lsh":
+            found["lsh.hidden"] = HiddenLshConfig
     return found
 
 

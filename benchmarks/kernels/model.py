@@ -115,11 +115,11 @@ def time_input(args: argparse.Namespace, step: TrainStep, data: RandomInstances,
 
     def forward() -> None:
         for rows in batches:
-            input_forward(*csr, rows, seeds, 1.0, network.input.weights, out)
+            input_forward(*csr, rows, seeds, 1.0, network.layers[0].weights, out)
 
     def backward() -> None:
         for rows in batches:
-            tail = (step.code, *network.input.views, 1e-4, step.hyper, 1)
+            tail = (step.code, *network.layers[0].views, 1e-4, step.hyper, 1)
             input_backward(*csr, rows, seeds, 1.0, out, *tail)
 
     row_bytes = data.n_rows * data.n_nonzeros * args.width * 4

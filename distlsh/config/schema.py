@@ -20,6 +20,7 @@ Format = Literal["auto", "xc", "svmlight", "idx"]
 Normalize = Literal["none", "l2"]
 Activation = Literal["linear", "relu", "tanh"]
 Loss = Literal["softmax", "bce"]
+HiddenShare = Annotated[float, Meta(gt=0.0, le=1.0)]
 Family = Literal["cross_polytope", "fast_srp", "dwta"]
 Probing = Literal["query_directed", "step_wise"]
 ProbeOrder = Literal["table", "global"]
@@ -58,6 +59,8 @@ class ModelConfig(_Group, frozen=True):
     hidden: Annotated[list[Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: [256]
     )
+    # share of a hidden layer's neurons that a sample computes, or a list of one a layer; 1: dense
+    active_share: HiddenShare | Annotated[list[HiddenShare], Meta(min_length=1)] = 1.0
     activation: Activation = "linear"
     normalize: bool = True  # L2-normalise the last hidden vector
     scale: PositiveRate = 10.0  # of the logits, where `normalize` is on
@@ -69,7 +72,9 @@ class ModelConfig(_Group, frozen=True):
     warm_start: bool = True  # output rows start as their label's mean hidden vector
 
 
-class LshConfig(_Group, frozen=True):
+class HashingConfig(_Group, frozen=True):
+    """How the rows of one layer are hashed and kept in tables."""
+
     family: Family = "cross_polytope"
     n_hashes: Annotated[int, Meta(ge=1, le=32)] = 2  # K, hashes of a code
     n_tables: Annotated[int, Meta(ge=1, le=1024)] = 40  # L
@@ -85,8 +90,24 @@ class LshConfig(_Group, frozen=True):
     bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 64
     bucket_policy: Literal["fifo", "reservoir"] = "fifo"
     center: bool = True  # hash rows relative to their mean
+
+
+class HiddenLshConfig(HashingConfig, frozen=True):
+    """The tables of hashed hidden layers (`model.active_share` below 1): small layers, small buckets."""
+
+    choice: Literal["tables", "exact", "random"] = "tables"  # of the active neurons
+    n_hashes: Annotated[int, Meta(ge=1, le=32)] = 1
+    n_tables: Annotated[int, Meta(ge=1, le=1024)] = 50
+    n_probes: Annotated[int, Meta(ge=0, le=64)] = 0
+    dim: Annotated[int, Meta(ge=2, le=1024)] = 16
+    # retrieved neurons computed, over those kept; at most a dense layer's
+    pool: Annotated[float, Meta(ge=1.0)] = 2.0
+
+
+class LshConfig(HashingConfig, frozen=True):
     n_active: Positive = 512  # budget of active outputs a sample
     n_random: Count = 0  # of these, at least so many random ones
+    hidden: HiddenLshConfig = msgspec.field(default_factory=HiddenLshConfig)
 
 
 class TrainConfig(_Group, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distlsh.config.explain import Places, at
-from distlsh.config.schema import Config
+from distlsh.config.schema import Config, HashingConfig
 from distlsh.config.yamlio import KeyPath
 from distlsh.errors import ConfigError
 
@@ -19,7 +19,7 @@ def validate(config: Config, *, places: Places | None = None, check_files: bool 
 
     ``places`` tells where keys were written; ``check_files`` asks that the data files exist.
     """
-    checks = [_data, _lsh, _training, _generated, _processes]
+    checks = [_data, _lsh, _hidden, _training, _generated, _processes]
     found = [problem for check in checks for problem in check(config)]
     if check_files:
         found.extend(_files(config))
@@ -51,24 +51,43 @@ def _files(config: Config) -> Iterator[Problem]:
 
 def _lsh(config: Config) -> Iterator[Problem]:
     lsh = config.lsh
-    width = config.model.hidden[-1]
-    for name in ("dim", "bin_size"):
-        size = getattr(lsh, name)
-        if not _power_of_two(size):
-            low = 1 << (size.bit_length() - 1)
-            yield f"lsh.{name}", f"found {size}; allowed: a power of two, such as {low} or {2 * low}"
-    if lsh.family == "cross_polytope" and lsh.dim > (padded := 1 << (width - 1).bit_length()):
-        yield (
-            "lsh.dim",
-            f"found {lsh.dim}, wider than the last hidden layer ({width}); allowed: at most {padded}",
-        )
-    if lsh.family == "dwta" and lsh.bin_size > width:
-        yield "lsh.bin_size", f"found {lsh.bin_size}; allowed: at most the last hidden layer's width, {width}"
+    yield from _hashing("lsh", lsh, config.model.hidden[-1], "the last hidden layer")
     if lsh.n_random > lsh.n_active:
         yield (
             "lsh.n_random",
             f"found {lsh.n_random}, more than lsh.n_active ({lsh.n_active}), of which it is a part",
         )
+
+
+def _hashing(group: str, lsh: HashingConfig, width: int, what: str) -> Iterator[Problem]:
+    for name in ("dim", "bin_size"):
+        size = getattr(lsh, name)
+        if not _power_of_two(size):
+            low = 1 << (size.bit_length() - 1)
+            yield f"{group}.{name}", f"found {size}; allowed: a power of two, such as {low} or {2 * low}"
+    if lsh.family == "cross_polytope" and lsh.dim > (padded := 1 << (width - 1).bit_length()):
+        yield f"{group}.dim", f"found {lsh.dim}, wider than {what} ({width}); allowed: at most {padded}"
+    if lsh.family == "dwta" and lsh.bin_size > width:
+        yield f"{group}.bin_size", f"found {lsh.bin_size}; allowed: at most {what}'s width, {width}"
+
+
+def _hidden(config: Config) -> Iterator[Problem]:
+    model, share = config.model, config.model.active_share
+    if isinstance(share, list) and len(share) not in (1, len(model.hidden)):
+        yield (
+            "model.active_share",
+            f"found {len(share)} shares for {len(model.hidden)} hidden layers (model.hidden); "
+            "give one number, or one for each layer",
+        )
+        return
+    shares = share if isinstance(share, list) else [share]
+    shares = shares * len(model.hidden) if len(shares) == 1 else shares
+    if config.lsh.hidden.choice != "tables":
+        return
+    for i, (inputs, one) in enumerate(zip(model.hidden, shares[1:], strict=False)):
+        if one < 1:
+            what = f"hidden layer {i + 2}, whose neurons' inputs are hashed"
+            yield from _hashing("lsh.hidden", config.lsh.hidden, inputs + 1, what)
 
 
 def _training(config: Config) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from distlsh.evaluation.topk import exact_topk
 from distlsh.kernels.topk import mark_found
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.tables import Tables
+from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
 
 Floats = NDArray[np.float32]
@@ -30,10 +32,13 @@ def evaluate_rows(
     dataset: Dataset,
     rows: Rows,
     inv_propensity: Floats,
+    choosers: Mapping[int, Chooser] | None = None,
 ) -> EvalSums:
-    """Return the sums over ``rows``, of both kinds of inference from one hidden vector a row.
+    """Return the sums over ``rows``, of exact inference and of inference by tables.
 
-    hasher, tables  None: exact inference only
+    hasher, tables  of the output; None: every output is scored
+    choosers        of hashed hidden layers by their number; with neither choosers nor tables,
+                    there is exact inference only
     rows            i8[m], any order; those without labels are passed over
     inv_propensity  f4[n_labels] of the network
 
@@ -41,9 +46,9 @@ def evaluate_rows(
     of 1,024 rows: allocates some tens of MiB, whatever m is.
     """
     network.check_fits(dataset)
-    evaluator = _Evaluator(network, hasher, tables, dataset, inv_propensity)
+    evaluator = _Evaluator(network, hasher, tables, dataset, inv_propensity, choosers or {})
     counted = labelled_rows(dataset, rows)
-    sums = EvalSums(lsh=None if tables is None else LshSums())
+    sums = EvalSums(lsh=LshSums(output=tables is not None) if tables or choosers else None)
     for first in range(0, len(counted), ROW_BLOCK):
         sums += evaluator.block(counted[first : first + ROW_BLOCK])
     return sums
@@ -63,6 +68,7 @@ class _Evaluator:
     tables: Tables | None
     dataset: Dataset
     inv_propensity: Floats
+    choosers: Mapping[int, Chooser]
 
     def block(self, rows: Rows) -> EvalSums:
         spec, dataset = self.network.spec, self.dataset
@@ -73,18 +79,36 @@ class _Evaluator:
         sums = EvalSums(
             len(rows), self._ranking(top, rows), hidden_macs + len(rows) * spec.n_labels * spec.width
         )
-        if self.tables is not None:
+        if self.choosers:
+            sums.lsh, hidden = self._hashed(rows)
+            top, _ = exact_labels(self.network, hidden, RECALL_K)
+        elif self.tables is not None:
             sums.lsh = LshSums(macs=hidden_macs)
+        if sums.lsh is not None:
             for first in range(0, len(rows), LSH_BLOCK):
                 some = slice(first, first + LSH_BLOCK)
                 sums.lsh += self._lsh(rows[some], hidden[some], top[some])
         return sums
 
+    def _hashed(self, rows: Rows) -> tuple[LshSums, Floats]:
+        """Return the hidden vectors by the tables of the hidden layers, and what that took."""
+        from distlsh.model.layers.inference import sparse_forward
+
+        data = self.dataset
+        csr = (data.indptr, data.indices, data.values)
+        found = sparse_forward(self.network, csr, rows, self.choosers, recall=True)
+        output = self.tables is not None
+        sums = LshSums(output=output, macs=found.macs, hidden=found.wanted, hidden_found=found.found)
+        return sums, found.hidden
+
     def _ranking(self, ids: Ids, rows: Rows) -> RankingSums:
         return ranking_sums(ids, rows, self.dataset.label_indptr, self.dataset.labels, self.inv_propensity)
 
     def _lsh(self, rows: Rows, hidden: Floats, top: Ids) -> LshSums:
-        assert self.hasher is not None and self.tables is not None
+        if self.hasher is None or self.tables is None:
+            spec = self.network.spec
+            macs = len(rows) * spec.n_labels * spec.width
+            return LshSums(self._ranking(top, rows), output=False, macs=macs)
         candidates, counts = retrieve_labels(hidden, self.tables, self.hasher)
         ids, _ = rank_candidates(self.network, hidden, candidates, counts, TOP_K)
         found = np.empty_like(top)

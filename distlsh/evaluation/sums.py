@@ -35,16 +35,20 @@ class LshSums(msgspec.Struct):
     """Sums over rows of inference by hash tables."""
 
     ranking: RankingSums = msgspec.field(default_factory=RankingSums)
+    output: bool = True  # the output layer has tables
     top_1: int = 0  # rows that have an exact top-1
     top_1_found: int = 0  # of these, the top-1 among the retrieved
     top_10: int = 0  # places of the exact top-10, all rows
     top_10_found: int = 0
     retrieved: int = 0  # distinct labels retrieved, all rows
-    macs: int = 0  # multiply-adds: hidden layers and retrieved rows
+    macs: int = 0  # multiply-adds: hidden layers and output rows scored
+    # of each hashed hidden layer: exactly active neurons, and those of them that its tables found
+    hidden: list[int] = msgspec.field(default_factory=list)
+    hidden_found: list[int] = msgspec.field(default_factory=list)
 
     def __add__(self, other: LshSums) -> LshSums:
         mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
-        return LshSums(*(a + b for a, b in zip(mine, theirs, strict=True)))
+        return LshSums(*(_merged(a, b) for a, b in zip(mine, theirs, strict=True)))
 
 
 class EvalSums(msgspec.Struct):
@@ -65,6 +69,14 @@ class EvalSums(msgspec.Struct):
         return EvalSums(self.n_rows + other.n_rows, self.exact + other.exact, self.macs + other.macs, lsh)
 
 
+def _merged(a: Any, b: Any) -> Any:
+    if isinstance(a, bool):
+        return a and b
+    if not isinstance(a, list):
+        return a + b
+    return [x + y for x, y in zip(a, b, strict=True)] if a and b else a or b
+
+
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
@@ -79,14 +91,18 @@ def _metrics(sums: RankingSums, n_rows: int) -> dict[str, float]:
     return values
 
 
-def _lsh_fields(sums: EvalSums, lsh: LshSums) -> dict[str, float]:
+def _lsh_fields(sums: EvalSums, lsh: LshSums) -> dict[str, Any]:
     metrics = _metrics(lsh.ranking, sums.n_rows)
-    return {f"lsh_{name}": value for name, value in metrics.items()} | {
-        "table_recall_at_1": _share(lsh.top_1_found, lsh.top_1),
-        "table_recall_at_10": _share(lsh.top_10_found, lsh.top_10),
-        "retrieved_mean": _share(lsh.retrieved, sums.n_rows),
-        "lsh_mac_fraction": _share(lsh.macs, sums.macs),
-    }
+    found: dict[str, Any] = {f"lsh_{name}": value for name, value in metrics.items()}
+    found["lsh_mac_fraction"] = _share(lsh.macs, sums.macs)
+    if lsh.hidden:
+        pairs = zip(lsh.hidden_found, lsh.hidden, strict=True)
+        found["hidden_recall"] = [_share(part, whole) for part, whole in pairs]
+    if lsh.output:
+        found["table_recall_at_1"] = _share(lsh.top_1_found, lsh.top_1)
+        found["table_recall_at_10"] = _share(lsh.top_10_found, lsh.top_10)
+        found["retrieved_mean"] = _share(lsh.retrieved, sums.n_rows)
+    return found
 
 
 def to_evaluation(sums: EvalSums, **fields: Any) -> Evaluation:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,17 +33,39 @@ class TableView:
 
         state  the fields of `HashSpec`, and ``bucket_policy``
         """
-        self._spec = HashSpec.from_state(state)
+        self.spec = HashSpec.from_state(state)
         buffer = int(arrays["tables.generation"][0]) % 2
-        self.tables = Tables(arrays, buffer, state["bucket_policy"], self._spec.seed)
+        self.tables = Tables(arrays, buffer, state["bucket_policy"], self.spec.seed)
         self._local = threading.local()
 
     def hasher(self) -> Hasher:
         """Return the calling thread's own hasher."""
         if not hasattr(self._local, "hasher"):
-            self._local.hasher = Hasher(self._spec)
+            self._local.hasher = Hasher(self.spec)
         found: Hasher = self._local.hasher
         return found
+
+    def source(self) -> FixedTables:
+        """Return the tables as a hashed hidden layer reads them, for the calling thread."""
+        return FixedTables(self.spec, self.hasher(), self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTables:
+    """Tables that nobody writes to, with one thread's hasher: a `model.layers.tables.TableSource`."""
+
+    spec: HashSpec
+    hasher: Hasher
+    current: Tables
+
+    @property
+    def bucket_size(self) -> int:
+        """Ids that a bucket holds at most."""
+        return self.current.bucket_size
+
+    def tables(self) -> AbstractContextManager[Tables]:
+        """Give the tables."""
+        return nullcontext(self.current)
 
 
 def retrieve_labels(hidden: Floats, tables: Tables, hasher: Hasher) -> tuple[Ids, Counts]:

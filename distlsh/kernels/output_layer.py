@@ -30,14 +30,12 @@ from distlsh.kernels._types import (
     i8,
     void,
 )
+from distlsh.kernels.losses import SOFTMAX, bce_loss, round_gradients, softmax_loss
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.prefetch import prefetch_row
-from distlsh.kernels.random import uniform_at
 
-SOFTMAX, BCE = range(2)
-
-SAMPLES, LABELLED, LOSS, ACTIVE, RETRIEVED, ROWS_UPDATED, NON_FINITE = range(7)
-"""Places of the counters that ``output_step`` adds to; see ``distlsh.model.counters``."""
+SAMPLES, LABELLED, LOSS, ACTIVE, RETRIEVED, ROWS_UPDATED, NON_FINITE, MACS = range(8)
+"""Places of the counters that steps of output layers add to; see ``distlsh.model.counters``."""
 
 
 @device_function
@@ -72,66 +70,6 @@ def _logits(active, i, n, hidden, s, w, bias, use_bias, scale, logits):  # type:
     if use_bias:
         for k in range(n):
             logits[k] += bias[active[i, k], 0]
-
-
-@device_function
-def _softmax_loss(logits, b0, n):  # type: ignore[no-untyped-def]
-    """Turn logits into gradients ``p - 1/b0`` or ``p``; return the cross-entropy, b0 > 0."""
-    top = logits[0]
-    for k in range(1, n):
-        top = max(top, logits[k])
-    labels = 0.0
-    for k in range(b0):
-        labels += logits[k] - top
-    total = 0.0
-    for k in range(n):
-        e = math.exp(logits[k] - top)
-        logits[k] = e
-        total += e
-    inverse = f4(1.0 / total)
-    for k in range(n):
-        logits[k] *= inverse
-    share = f4(1.0 / b0)
-    for k in range(b0):
-        logits[k] -= share
-    return math.log(total) - labels / b0
-
-
-@device_function
-def _bce_loss(logits, b0, n):  # type: ignore[no-untyped-def]
-    """Turn logits into gradients ``sigmoid - target``; return the sum of the cross-entropies."""
-    loss = 0.0
-    for k in range(n):
-        z = logits[k]
-        e = math.exp(-abs(z))
-        loss += max(z, f4(0.0)) + math.log1p(e)
-        inverse = f4(1.0) / (f4(1.0) + e)
-        p = inverse if z >= f4(0.0) else e * inverse
-        if k < b0:
-            loss -= z
-            p -= f4(1.0)
-        logits[k] = p
-    return loss
-
-
-@device_function
-def _round_gradients(gradients, n, tau, seed, kept):  # type: ignore[no-untyped-def]
-    """List the places of gradients to apply; a smaller one than ``tau`` becomes 0 or +-tau.
-
-    With probability |g| / tau it is tau with its sign, so its expectation is unchanged.
-    """
-    n_kept = 0
-    for k in range(n):
-        size = abs(gradients[k])
-        if size < tau:
-            if uniform_at(seed, k) * tau >= size:
-                continue
-            gradients[k] = math.copysign(tau, gradients[k])
-        elif size == f4(0.0):
-            continue
-        kept[n_kept] = k
-        n_kept += 1
-    return n_kept
 
 
 @device_function
@@ -177,12 +115,12 @@ def _sample(  # type: ignore[no-untyped-def]
         shift = f4(math.log((w.shape[0] - b1_) / (n - b1_)))
         for k in range(b1_, n):
             logits[k] += shift
-    loss = _softmax_loss(logits, b0, n) if loss_code == SOFTMAX else _bce_loss(logits, b0, n)
+    loss = softmax_loss(logits, b0, n) if loss_code == SOFTMAX else bce_loss(logits, b0, n)
     n_kept = 0
     if math.isfinite(loss):
         counters[LOSS] += loss
         counters[LABELLED] += 1.0
-        n_kept = _round_gradients(logits, n, tau, seed, kept)
+        n_kept = round_gradients(logits, n, tau, seed, kept)
     else:
         # Its update would spread the damage to every row it touches.
         counters[NON_FINITE] += 1.0

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from distlsh.constants import EMPTY
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import N_BUFFERS, Tables
@@ -38,7 +39,14 @@ class TableReader:
 
     @contextmanager
     def tables(self) -> Iterator[Tables]:
-        """Give the current tables; nobody writes to them within the `with` block."""
+        """Give the current tables; nobody writes to them within the `with` block.
+
+        Within such a block of another reader of the same worker, it gives the same generation.
+        """
+        held = int(self._slots[self._worker, 0])  # nobody else writes there
+        if held != EMPTY:
+            yield self._buffers[held % N_BUFFERS]
+            return
         generation = acquire(self._generation, self._slots, self._worker)
         try:
             yield self._buffers[generation % N_BUFFERS]

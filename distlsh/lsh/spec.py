@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
-from distlsh.config.schema import LshConfig, ProbeOrder, Probing, Transform
+from distlsh.config.schema import HashingConfig, ProbeOrder, Probing, Transform
 from distlsh.constants import GLOBAL_FACTOR
 from distlsh.errors import ConfigError
 from distlsh.lsh.families.base import describe
@@ -72,8 +72,8 @@ class HashSpec:
         self._check_size()
 
     @classmethod
-    def from_config(cls, config: LshConfig, n_dims: int, seed: int) -> HashSpec:
-        """Return the spec of a configuration's ``lsh`` group for vectors of ``n_dims``."""
+    def from_config(cls, config: HashingConfig, n_dims: int, seed: int) -> HashSpec:
+        """Return the spec of a configuration's ``lsh`` or ``lsh.hidden`` group for vectors of ``n_dims``."""
         given = {field.name for field in fields(cls)} - {"n_dims", "seed"}
         return cls(n_dims=n_dims, seed=seed, **{name: getattr(config, name) for name in given})
 

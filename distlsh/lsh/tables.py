@@ -20,6 +20,7 @@ Marks = NDArray[np.uint8]
 
 POLICIES = {"fifo": FIFO, "reservoir": RESERVOIR}
 N_BUFFERS = 2
+GENERATION = "tables.generation"
 
 
 def table_specs(spec: HashSpec, n_rows: int, bucket_size: int) -> list[ArraySpec]:

@@ -21,11 +21,15 @@ class Counter(IntEnum):
     """Output rows stepped."""
     NON_FINITE = output_layer.NON_FINITE
     """Samples whose loss was inf or NaN; they changed no output row."""
-    MACS = 7
+    MACS = output_layer.MACS
     """Multiply-adds done, forward and backward; hashing is not counted."""
     DENSE_MACS = 8
     """Multiply-adds of a network with all outputs active, for the same samples."""
     BATCHES = 9
+    HASHED_MACS = 10
+    """Of MACS, those of hashed hidden layers."""
+    HASHED_DENSE_MACS = 11
+    """Of DENSE_MACS, those of the same layers."""
 
 
 N_COUNTERS = 16

@@ -8,7 +8,7 @@ from zlib import crc32
 from distlsh.errors import ShapeError
 from distlsh.kernels.initialise import add_to_labels, finish_centroids, gaussian_rows
 from distlsh.model.network import Block, Instances, Network
-from distlsh.model.spec import Offsets
+from distlsh.model.spec import Offsets, layer_name
 
 _BATCH = 128
 """Instances whose hidden vectors are computed together in a warm start."""
@@ -42,6 +42,7 @@ def initialise(
     spec = network.spec
     gain = 2.0 if spec.activation == "relu" else 1.0
     adagrad = spec.optimizer.startswith("adagrad")
+    hashed = {f"{layer_name(i)}.weights" for i in spec.hashed}
     for name, block in network.blocks.items():
         rows = part_of(len(block.weights), part, n_parts)
         sd = 0.0
@@ -50,11 +51,14 @@ def initialise(
         elif name == "output.weights":
             sd = 0.0 if warm_start else 1.0 / math.sqrt(spec.width)
         elif name.endswith(".weights"):
-            sd = math.sqrt(gain / len(block.weights))
+            sd = math.sqrt(gain / block.weights.shape[1 if name in hashed else 0])
         _fill(block, rows, sd, _array_seed(seed, name))
         _fill_states(block, rows, spec.adagrad_init if adagrad else 0.0)
     first, last = part_of(spec.n_labels, part, n_parts)
     network.dirty[first:last] = 0
+    if part == 0:
+        for marks in network.marks.values():
+            marks[:] = 0
 
 
 def warm_start_add(network: Network, dataset: Instances, rows: Offsets) -> None:

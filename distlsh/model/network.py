@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,12 @@ from distlsh.model.spec import (
     Offsets,
     Seeds,
     array_shapes,
+    layer_name,
     trained_specs,
 )
+
+if TYPE_CHECKING:
+    from distlsh.model.layers.choosers import Chooser
 
 ACTIVATION_CODES = {"linear": LINEAR, "relu": RELU, "tanh": TANH}
 
@@ -80,9 +84,11 @@ class Block:
 class Network:
     """A network over arrays that others may hold too: shared memory or a checkpoint's files.
 
-    input, output  Blocks f4[n_features, h0] and f4[n_labels, d]
-    biases         Blocks f4[1, h] of the input layer (place 0) and the hidden layers
-    hidden_layers  Blocks f4[h_before, h] of the layers after the first
+    output         Block f4[n_labels, d]
+    layers         Blocks of the hidden layers' weights, the first at place 0: f4[inputs, h] of a dense
+                   layer, f4[h, inputs] of a hashed one
+    biases         Blocks of their biases: f4[1, h] or f4[h, 1]
+    marks          u1[h] of each hashed hidden layer, by its number: set where a row was changed
     output_bias    Block f4[n_labels, 1], or of one place where the network has none
     dirty          u1[n_labels]: set where an output row was changed
     """
@@ -94,10 +100,12 @@ class Network:
         for name, shape in array_shapes(spec).items():
             _check_array(arrays, name, shape)
         blocks = {name: Block.from_arrays(name, arrays, spec.optimizer) for name in array_shapes(spec)}
-        depth = range(1, len(spec.hidden))
-        self.input = blocks["input.weights"]
-        self.hidden_layers = [blocks[f"hidden.{i}.weights"] for i in depth]
-        self.biases = [blocks["input.bias"], *(blocks[f"hidden.{i}.bias"] for i in depth)]
+        names = [layer_name(i) for i in range(len(spec.hidden))]
+        self.layers = [blocks[f"{name}.weights"] for name in names]
+        self.biases = [blocks[f"{name}.bias"] for name in names]
+        self.marks: dict[int, npt.NDArray[np.uint8]] = {
+            i: arrays.get(f"{names[i]}.dirty", np.zeros(spec.hidden[i], np.uint8)) for i in spec.hashed
+        }
         self.output = blocks["output.weights"]
         self.output_bias = blocks.get("output.bias") or _no_bias()
         self.dirty: npt.NDArray[np.uint8] = arrays.get("output.dirty", np.zeros(spec.n_labels, np.uint8))
@@ -124,23 +132,37 @@ class Network:
                     " train with this data, or remove what the network does not know"
                 )
 
-    def hidden(self, dataset: Instances, rows: Offsets) -> Floats:
+    def hidden(
+        self, dataset: Instances, rows: Offsets, choosers: Mapping[int, Chooser] | None = None
+    ) -> Floats:
         """Return the output layer's input of the given instances, f4[len(rows), d]."""
-        return self.hidden_csr(dataset.indptr, dataset.indices, dataset.values, rows)
+        return self.hidden_csr(dataset.indptr, dataset.indices, dataset.values, rows, choosers)
 
     def hidden_csr(
-        self, indptr: Offsets, indices: Ids, values: Floats, rows: Offsets | None = None
+        self,
+        indptr: Offsets,
+        indices: Ids,
+        values: Floats,
+        rows: Offsets | None = None,
+        choosers: Mapping[int, Chooser] | None = None,
     ) -> Floats:
         """Return the same of the rows (all by default) of a CSR matrix: i8[n+1], i4[nnz], f4[nnz].
+
+        choosers  of hashed layers by their number; where one is missing, the layer's exact top is
+                  active: as many neurons as in training, those with the largest sums
 
         The vectors have unit length where ``spec.normalize`` is on.  Indices are not checked.
         """
         chosen = np.arange(len(indptr) - 1, dtype=np.int64) if rows is None else rows
+        if self.spec.hashed:
+            from distlsh.model.layers.inference import sparse_forward
+
+            return sparse_forward(self, (indptr, indices, values), chosen, choosers).hidden
         out = np.empty((len(chosen), self.spec.hidden[0]), np.float32)
         seeds: Seeds = np.zeros(len(chosen), np.uint64)
-        input_forward(indptr, indices, values, chosen, seeds, 1.0, self.input.weights, out)
+        input_forward(indptr, indices, values, chosen, seeds, 1.0, self.layers[0].weights, out)
         activation_forward(self.activation, self.biases[0].weights, out)
-        for layer, bias in zip(self.hidden_layers, self.biases[1:], strict=True):
+        for layer, bias in zip(self.layers[1:], self.biases[1:], strict=True):
             out = np.dot(out, layer.weights)
             activation_forward(self.activation, bias.weights, out)
         if self.spec.normalize:

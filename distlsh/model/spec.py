@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from distlsh.config.schema import Activation, Config, Loss
+from distlsh.config.schema import Activation, Config, Loss, ModelConfig
 from distlsh.errors import CheckpointError, ShapeError
 from distlsh.kernels import optim
 from distlsh.shm.spec import ArraySpec
@@ -39,6 +39,8 @@ class NetworkSpec:
     ``adagrad_init`` is what Adagrad's sums of squared gradients start from.  At 0, as in the paper, a
     row's first step moves every value by the whole rate, however small its gradient; from a on,
     gradients below sqrt(a) move it by about ``lr * gradient / sqrt(a)``.
+    ``active`` has for each hidden layer the neurons that a sample computes, 0 for a dense layer;
+    () is all dense.
     """
 
     n_features: int
@@ -54,8 +56,13 @@ class NetworkSpec:
     input_dropout: float = 0.0
     optimizer: Optimizer = "adagrad"
     adagrad_init: float = 0.01
+    active: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.active and len(self.active) != len(self.hidden):
+            raise ShapeError(
+                f"active neurons for {len(self.active)} layers of {len(self.hidden)}; give one number a layer"
+            )
         if self.n_features < 1 or self.n_labels < 1:
             raise ShapeError(
                 f"a network needs at least one feature and one label, found {self.n_features} features and"
@@ -81,11 +88,13 @@ class NetworkSpec:
             input_dropout=model.input_dropout,
             optimizer="momentum" if momentum else optimizer,
             adagrad_init=config.train.adagrad_init,
+            active=active_neurons(model),
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
         """Return the network described by ``to_dict``, as read from a checkpoint."""
+        values = {"active": (), **values}  # checkpoints from before hashed hidden layers have none
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             wrong = ", ".join(sorted(names.symmetric_difference(values)))
@@ -93,11 +102,24 @@ class NetworkSpec:
                 f"the checkpoint's description of its network lacks or adds: {wrong};"
                 " it was written by another version of distlsh"
             )
-        return cls(**{**values, "hidden": tuple(values["hidden"])})
+        return cls(**{**values, "hidden": tuple(values["hidden"]), "active": tuple(values["active"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
-        return {**asdict(self), "hidden": list(self.hidden)}
+        return {**asdict(self), "hidden": list(self.hidden), "active": list(self.active)}
+
+    def budget(self, i: int) -> int:
+        """Return the neurons of hidden layer ``i`` (from 0) that a sample computes; 0: a dense layer."""
+        return self.active[i] if self.active else 0
+
+    @property
+    def hashed(self) -> tuple[int, ...]:
+        """Numbers of the hidden layers, from 0, of which a sample computes some neurons only."""
+        return tuple(i for i, n in enumerate(self.active) if n)
+
+    def inputs(self, i: int) -> int:
+        """Return the width of hidden layer ``i``'s input."""
+        return self.hidden[i - 1] if i else self.n_features
 
     @property
     def width(self) -> int:
@@ -115,15 +137,32 @@ class NetworkSpec:
         return n_nonzeros * self.hidden[0] + n_samples * sum(a * b for a, b in pairs)
 
 
+def active_neurons(model: ModelConfig) -> tuple[int, ...]:
+    """Return the neurons of each hidden layer that a sample computes, 0 for a dense layer; () if all are."""
+    shares = model.active_share if isinstance(model.active_share, list) else [model.active_share]
+    if len(shares) == 1:
+        shares = shares * len(model.hidden)
+    pairs = zip(shares, model.hidden, strict=True)
+    active = tuple(0 if share == 1 else max(1, round(share * width)) for share, width in pairs)
+    return active if any(active) else ()
+
+
+def layer_name(i: int) -> str:
+    """Return what the names of hidden layer ``i``'s arrays begin with, layers counted from 0."""
+    return f"hidden.{i}" if i else "input"
+
+
 def array_shapes(spec: NetworkSpec) -> dict[str, tuple[int, int]]:
-    """Return the trained arrays' names and shapes."""
-    shapes = {
-        "input.weights": (spec.n_features, spec.hidden[0]),
-        "input.bias": (1, spec.hidden[0]),
-    }
-    for i, (before, width) in enumerate(zip(spec.hidden, spec.hidden[1:], strict=False), start=1):
-        shapes[f"hidden.{i}.weights"] = (before, width)
-        shapes[f"hidden.{i}.bias"] = (1, width)
+    """Return the trained arrays' names and shapes.
+
+    A dense hidden layer has a row an input and one row of biases; a hashed one a row a neuron, like
+    the output layer.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    for i, width in enumerate(spec.hidden):
+        hashed = spec.budget(i) > 0
+        shapes[f"{layer_name(i)}.weights"] = (width, spec.inputs(i)) if hashed else (spec.inputs(i), width)
+        shapes[f"{layer_name(i)}.bias"] = (width, 1) if hashed else (1, width)
     shapes["output.weights"] = (spec.n_labels, spec.width)
     if spec.bias:
         shapes["output.bias"] = (spec.n_labels, 1)
@@ -134,12 +173,15 @@ def parameter_specs(spec: NetworkSpec) -> list[ArraySpec]:
     """Return every array of the network, with its optimiser's states, in a fixed order.
 
     ``X.state1`` and ``X.state2`` are f4[n, width or 1] and ``X.clock`` i8[n], where the
-    optimiser has them (see ``kernels.optim``); ``output.dirty`` is u1[n_labels].
+    optimiser has them (see ``kernels.optim``); ``output.dirty`` is u1[n_labels], and a hashed
+    hidden layer's ``X.dirty`` u1[its width].
     """
     specs: list[ArraySpec] = []
     for name, shape in array_shapes(spec).items():
         specs += trained_specs(name, shape, spec.optimizer)
-    return [*specs, ArraySpec("output.dirty", (spec.n_labels,), "u1", True, "the number of labels")]
+    marks = [(layer_name(i), spec.hidden[i], "model.hidden") for i in spec.hashed]
+    marks.append(("output", spec.n_labels, "the number of labels"))
+    return [*specs, *(ArraySpec(f"{name}.dirty", (n,), "u1", True, lower) for name, n, lower in marks)]
 
 
 def trained_specs(name: str, shape: tuple[int, int], optimizer: str) -> list[ArraySpec]:

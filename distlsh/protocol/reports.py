@@ -23,6 +23,7 @@ class Report(msgspec.Struct, kw_only=True, tag="report"):
     n_active_mean: float | None = None
     rows_updated_mean: float | None = None  # output rows updated a sample
     mac_fraction: float | None = None  # multiply-adds done over those of a dense network
+    hidden_mac_fraction: float | None = None  # the same of the hashed hidden layers alone
     lr: float | None = None
     generation: int = 0  # of the tables
     rehashes: int = 0
@@ -52,7 +53,7 @@ class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
     psp_at_1: float
     psp_at_3: float
     psp_at_5: float
-    # None where the output is dense: no tables
+    # None where no layer has tables
     lsh_p_at_1: float | None = None
     lsh_p_at_3: float | None = None
     lsh_p_at_5: float | None = None
@@ -62,6 +63,8 @@ class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
     lsh_psp_at_1: float | None = None
     lsh_psp_at_3: float | None = None
     lsh_psp_at_5: float | None = None
+    hidden_recall: list[float] | None = None  # of each hashed hidden layer: exactly active neurons found
+    # None where the output is dense
     table_recall_at_1: float | None = None  # exact top-1 among the retrieved
     table_recall_at_10: float | None = None
     retrieved_mean: float | None = None  # distinct labels retrieved a row
@@ -116,6 +119,8 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     loss: float | None = None
     n_active_mean: float | None = None
     mac_fraction: float | None = None
+    hidden_mac_fraction: float | None = None
+    hidden_recall: list[float] | None = None
     table_recall_at_1: float | None = None
     table_recall_at_10: float | None = None
     popularity_p_at_1: float | None = None  # baseline: always the most frequent labels

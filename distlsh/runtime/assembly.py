@@ -18,7 +18,7 @@ from distlsh.protocol.plan import Plan
 from distlsh.protocol.supervision import Supervisor
 from distlsh.runtime.entry import rehasher_main, worker_main
 from distlsh.runtime.eval_rows import count_rows
-from distlsh.runtime.layout import Sizes, hash_spec, plan_arrays, uses_tables
+from distlsh.runtime.layout import Sizes, all_tables, hidden_tables, output_tables, plan_arrays
 from distlsh.runtime.processes import ForkServer
 from distlsh.runtime.roles import REHASHER, worker_role
 from distlsh.runtime.run_dir import RunDir
@@ -90,7 +90,7 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         rehash_initial=config.rehash.initial_interval,
         rehash_decay=config.rehash.decay,
         rehash_max_drift=config.rehash.max_drift,
-        tables=uses_tables(config, sizes.n_labels),
+        tables=bool(all_tables(config, sizes.n_features, sizes.n_labels)),
         warm_start=config.model.warm_start,
         deterministic=config.train.deterministic,
         init_parts=_PARTS_PER_WORKER * workers,
@@ -135,16 +135,15 @@ def assemble(
 def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data) -> Saver:
     sizes = data.sizes
     model = NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels).to_dict()
-    lsh = lsh_state(config, sizes)
-    return Saver(arena, run_dir, config, model=model, lsh=lsh, data=data.fingerprint)
-
-
-def lsh_state(config: Config, sizes: Sizes) -> dict[str, Any] | None:
-    """Return what a checkpoint says of the tables; None for a dense output."""
-    if not uses_tables(config, sizes.n_labels):
-        return None
-    fields: dict[str, Any] = msgspec.to_builtins(hash_spec(config))
-    return {**fields, "bucket_size": config.lsh.bucket_size, "bucket_policy": config.lsh.bucket_policy}
+    output = output_tables(config, sizes.n_labels)
+    hidden = {str(one.layer): one.state() for one in hidden_tables(config, sizes.n_features)}
+    same = {
+        "model": model,
+        "lsh": output.state() if output else None,
+        "hidden_lsh": hidden,
+        "data": data.fingerprint,
+    }
+    return Saver(arena, run_dir, config, same)
 
 
 def _supervisor(config: Config, plan: Plan) -> Supervisor:

@@ -11,6 +11,7 @@ from distlsh.config.schema import Config
 from distlsh.data.opening import open_pair
 from distlsh.errors import DistlshError, RunInterrupted
 from distlsh.evaluation.baseline import popularity_baseline
+from distlsh.model.spec import active_neurons
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Summary
@@ -79,7 +80,7 @@ class _Session:
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
         sweep()
         self._check_run_dir(resume, new_dir)
-        server = ForkServer()
+        server = ForkServer(_modules(self.config))
         self.stack.callback(server.stop)
         server.start()
         data = self._load()
@@ -205,3 +206,9 @@ class _Session:
             energy_j=coordinator.energy.joules(),
             run_dir=str(self.run_dir.path),
         )
+
+
+def _modules(config: Config) -> list[str]:
+    """Return the modules, and so the kernels, that this run's children need beside those of every run."""
+    hashed = bool(active_neurons(config.model))
+    return ["distlsh.model.layers.build", "distlsh.model.pairs_output"] if hashed else []

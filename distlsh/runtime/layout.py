@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from distlsh.config.schema import Config
+import msgspec
+from numpy.typing import NDArray
+
+from distlsh.config.schema import Config, HashingConfig
 from distlsh.constants import CACHE_LINE_BYTES
+from distlsh.errors import ConfigError
 from distlsh.lsh.spec import HashSpec
-from distlsh.lsh.tables import table_specs
-from distlsh.model.spec import NetworkSpec, parameter_specs
+from distlsh.lsh.tables import GENERATION, table_specs
+from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
+from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
 
@@ -27,6 +34,56 @@ class Sizes:
     max_labels: int  # of one training instance
 
 
+@dataclass(frozen=True, slots=True)
+class TableSet:
+    """The tables over one layer's rows.
+
+    layer     number of the hidden layer, from 0; None: the output
+    name      what the names of the layer's arrays begin with: "output", "input", "hidden.1", ...
+    spec      how rows and queries are hashed
+    n_rows    neurons
+    settings  bucket size and policy, center
+    bias      a row is hashed with the neuron's bias behind its weights, a query with a 1
+    """
+
+    layer: int | None
+    name: str
+    spec: HashSpec
+    n_rows: int
+    settings: HashingConfig
+    bias: bool = False
+
+    def arrays(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return this set's arrays by the names of `table_specs`; the generation is of all sets."""
+        found = {name.removeprefix(self._prefix): a for name, a in arrays.items() if self._owns(name)}
+        return {**found, GENERATION: arrays[GENERATION]}
+
+    def array_specs(self) -> list[ArraySpec]:
+        """Return the specs of this set's arrays, the generation left out."""
+        specs = table_specs(self.spec, self.n_rows, self.settings.bucket_size)
+        return [
+            replace(spec, name=self._prefix + spec.name, lower=self._lower(spec.lower))
+            for spec in specs
+            if spec.name != GENERATION
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the set, as JSON values."""
+        fields: dict[str, Any] = msgspec.to_builtins(self.spec)
+        settings = self.settings
+        return {**fields, "bucket_size": settings.bucket_size, "bucket_policy": settings.bucket_policy}
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.layer is None else f"{self.name}."
+
+    def _owns(self, name: str) -> bool:
+        return name.startswith(f"{self._prefix}tables.")
+
+    def _lower(self, lower: str) -> str:
+        return lower if self.layer is None else lower.replace("lsh.", "lsh.hidden.")
+
+
 def uses_tables(config: Config, n_labels: int) -> bool:
     """Tell whether the output is chosen by LSH: a budget below the number of labels."""
     return config.lsh.n_active < n_labels
@@ -37,11 +94,56 @@ def hash_spec(config: Config) -> HashSpec:
     return HashSpec.from_config(config.lsh, config.model.hidden[-1], config.train.seed)
 
 
+def output_tables(config: Config, n_labels: int) -> TableSet | None:
+    """Return the tables of the output layer; None where it is dense."""
+    if not uses_tables(config, n_labels):
+        return None
+    return TableSet(None, "output", hash_spec(config), n_labels, config.lsh)
+
+
+def hidden_tables(config: Config, n_features: int) -> list[TableSet]:
+    """Return the tables of the hashed hidden layers, in order."""
+    model, settings = config.model, config.lsh.hidden
+    if settings.choice != "tables":
+        return []
+    active, inputs = active_neurons(model), [n_features, *model.hidden]
+    return [
+        TableSet(
+            layer=i,
+            name=layer_name(i),
+            spec=_hidden_spec(config, i, inputs[i] + 1),
+            n_rows=model.hidden[i],
+            settings=settings,
+            bias=True,
+        )
+        for i, n in enumerate(active)
+        if n
+    ]
+
+
+def _hidden_spec(config: Config, i: int, n_dims: int) -> HashSpec:
+    # A seed of its own: equal functions on different layers would be wrong together.
+    seed = config.train.seed + 1 + i
+    try:
+        return HashSpec.from_config(config.lsh.hidden, n_dims, seed)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("lsh.", "lsh.hidden.")) from None
+
+
+def all_tables(config: Config, n_features: int, n_labels: int) -> list[TableSet]:
+    """Return the tables of every layer that has some: the run has a rehasher if there are any."""
+    output = output_tables(config, n_labels)
+    return [*([output] if output else []), *hidden_tables(config, n_features)]
+
+
 def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     """Return every shared array of a run, in the arena's order."""
     specs = parameter_specs(NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels))
-    if uses_tables(config, sizes.n_labels):
-        specs += table_specs(hash_spec(config), sizes.n_labels, config.lsh.bucket_size)
+    sets = all_tables(config, sizes.n_features, sizes.n_labels)
+    for one in sets:
+        specs += one.array_specs()
+    if sets:
+        specs.append(ArraySpec(GENERATION, (GENERATION_WIDTH,), "i8", persistent=True))
     workers = config.run.workers
     return [
         *specs,
@@ -58,5 +160,5 @@ def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
         n_workers=config.run.workers,
         scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
         data_bytes=data_bytes,
-        tables=uses_tables(config, sizes.n_labels),
+        tables=bool(all_tables(config, sizes.n_features, sizes.n_labels)),
     )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import multiprocess
@@ -24,9 +24,10 @@ class ForkServer:
     Starting it returns at once; it imports (and, the first time, compiles) on its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Sequence[str] = ()) -> None:
+        """Set what is imported: what every run needs, and the modules ``also`` named."""
         self._context = multiprocess.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD)
+        self._context.set_forkserver_preload([*_PRELOAD, *also])
 
     def start(self) -> None:
         """Start the server, whose BLAS has one thread: a worker is one core."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
 from distlsh.lsh.frame import Frame
-from distlsh.lsh.hasher import Hasher
+from distlsh.lsh.hasher import Floats, Hasher
 from distlsh.lsh.maintain import build, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.protocol.messages import Rehashed, StartRehash, Stop
 from distlsh.protocol.reports import Rehash
 from distlsh.runtime.child import Link, log
-from distlsh.runtime.layout import hash_spec
+from distlsh.runtime.layout import TableSet, all_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.generation import clear_marks, publish, writable
@@ -42,52 +44,38 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
 
 
 class Rehasher:
-    """Writes the table buffers: the only one who does."""
+    """Writes the table buffers of all layers: the only one who does."""
 
     def __init__(self, setup: ChildSetup, arena: Arena, link: Link) -> None:
-        lsh = setup.config.lsh
         self._link = link
-        self._weights = arena["output.weights"]
-        self._dirty = arena["output.dirty"]
         self._generation = arena["tables.generation"]
         self._slots = arena["runtime.slots"]
-        self._seed = setup.config.train.seed
-        self._frame = Frame(len(self._weights), center=lsh.center, seed=self._seed)
-        self._hasher = Hasher(hash_spec(setup.config))
-        self._n_tables = hash_spec(setup.config).n_tables
-        self._buffers = [Tables(arena, i, lsh.bucket_policy, setup.config.train.seed) for i in (0, 1)]
+        seed = setup.config.train.seed
+        sets = all_tables(setup.config, setup.n_features, setup.n_labels)
+        self._layers = [LayerTables(one, arena, seed, link.beat) for one in sets]
 
     def refresh(self, full: bool, samples: int) -> Rehash:
-        """Publish a new generation; re-insert the rows marked dirty, or all.
+        """Publish new tables of all layers; re-insert the rows marked dirty, or all.
 
-        All if ``full``, or if the rows have left the frame that they were hashed in.
+        All if ``full``, or those of a layer whose rows have left the frame that they were hashed in.
         """
         started = time.perf_counter()
         generation = int(self._generation[0]) + 1
         self._wait_for_readers()
         waited = time.perf_counter() - started
-        idle, active = self._buffers[generation % 2], self._buffers[(generation - 1) % 2]
-        if full:
-            idle.codes[...] = EMPTY
-        rebuilt = full or not self._frame.fits(active, self._weights)
-        if rebuilt:
-            rows, moved = self._rebuild(idle)
-        else:
-            idle.copy_from(active)
-            # A copy: workers mark rows meanwhile, and numpy counts the marks before it lists them.
-            marked = np.flatnonzero(self._dirty.copy()).astype(np.int32)
-            rows = len(marked)
-            moved = refresh(idle, self._hasher, self._weights, marked, before_rows=self._before_rows)
+        done = [layer.refresh(generation, full) for layer in self._layers]
         publish(self._generation, generation)
+        n_codes = sum(one.rows * layer.n_tables for one, layer in zip(done, self._layers, strict=True))
+        moved = sum(one.moved for one in done)
         return Rehash(
             generation=generation,
             samples=samples,
-            rows=rows,
+            rows=sum(one.rows for one in done),
             moved=moved,
-            changed_share=moved / max(rows * self._n_tables, 1),
+            changed_share=moved / max(n_codes, 1),
             hash_s=time.perf_counter() - started - waited,
             wait_s=waited,
-            full=rebuilt,
+            full=any(one.rebuilt for one in done),
         )
 
     def _wait_for_readers(self) -> None:
@@ -95,11 +83,63 @@ class Rehasher:
             self._link.beat()
             time.sleep(_POLL_S)
 
-    def _rebuild(self, idle: Tables) -> tuple[int, int]:
-        self._frame.take(idle, self._weights)
-        moved = build(idle, self._hasher, self._weights, seed=self._seed, before_rows=self._before_rows)
-        return idle.n_rows, moved
+
+class Refreshed(NamedTuple):
+    """What a refresh did to one layer's tables."""
+
+    rows: int  # hashed
+    moved: int  # codes that changed
+    rebuilt: bool  # from all rows
+
+
+class LayerTables:
+    """The tables over one layer's rows, both buffers."""
+
+    def __init__(self, tables: TableSet, arena: Arena, seed: int, beat: Callable[[], None]) -> None:
+        self._rows: Any = arena[f"{tables.name}.weights"]  # or what is read like it
+        if tables.bias:
+            self._rows = BiasedRows(self._rows, arena[f"{tables.name}.bias"])
+        self._dirty = arena[f"{tables.name}.dirty"]
+        self._beat = beat
+        self._frame = Frame(tables.n_rows, center=tables.settings.center, seed=seed)
+        self._seed = seed
+        self._hasher = Hasher(tables.spec)
+        self.n_tables = tables.spec.n_tables
+        policy = tables.settings.bucket_policy
+        self._buffers = [Tables(tables.arrays(arena), i, policy, seed) for i in (0, 1)]
+
+    def refresh(self, generation: int, full: bool) -> Refreshed:
+        """Fill the buffer of ``generation`` from the rows marked dirty, or from all."""
+        idle, active = self._buffers[generation % 2], self._buffers[(generation - 1) % 2]
+        if full:
+            idle.codes[...] = EMPTY
+        if full or not self._frame.fits(active, self._rows):
+            return self._rebuild(idle)
+        idle.copy_from(active)
+        # A copy: workers mark rows meanwhile, and numpy counts the marks before it lists them.
+        marked = np.flatnonzero(self._dirty.copy()).astype(np.int32)
+        moved = refresh(idle, self._hasher, self._rows, marked, before_rows=self._before_rows)
+        return Refreshed(len(marked), moved, False)
+
+    def _rebuild(self, idle: Tables) -> Refreshed:
+        self._frame.take(idle, self._rows)
+        moved = build(idle, self._hasher, self._rows, seed=self._seed, before_rows=self._before_rows)
+        return Refreshed(idle.n_rows, moved, True)
 
     def _before_rows(self, ids: NDArray[np.int32]) -> None:
         clear_marks(self._dirty, ids)
-        self._link.beat()
+        self._beat()
+
+
+class BiasedRows:
+    """Weights f4[n, d] with their biases f4[n, 1] behind: what is asked for is copied to f4[., d + 1]."""
+
+    def __init__(self, weights: Floats, bias: Floats) -> None:
+        self._weights, self._bias = weights, bias
+        self.shape = (len(weights), weights.shape[1] + 1)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __getitem__(self, which: slice | NDArray[np.int32]) -> Floats:
+        return np.concatenate([self._weights[which], self._bias[which]], axis=1)

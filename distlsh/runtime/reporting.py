@@ -153,5 +153,10 @@ def means(sums: NDArray[np.float64]) -> dict[str, Any]:
         "loss": float(sums[At.LOSS] / labelled) if labelled > 0 else None,
         "n_active_mean": float(sums[At.ACTIVE] / samples),
         "rows_updated_mean": float(sums[At.ROWS_UPDATED] / samples),
-        "mac_fraction": float(sums[At.MACS] / sums[At.DENSE_MACS]) if sums[At.DENSE_MACS] > 0 else None,
+        "mac_fraction": _share(sums[At.MACS], sums[At.DENSE_MACS]),
+        "hidden_mac_fraction": _share(sums[At.HASHED_MACS], sums[At.HASHED_DENSE_MACS]),
     }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole > 0 else None

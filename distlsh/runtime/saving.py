@@ -22,23 +22,16 @@ _FIXED_GROUPS = ("train", "rehash")
 class Saver:
     """Writes the arena's persistent arrays with the run's position."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        run_dir: RunDir,
-        config: Config,
-        *,
-        model: dict[str, Any],
-        lsh: dict[str, Any] | None,
-        data: dict[str, Any],
-    ) -> None:
-        """Take what a resumed run must share: network, hash functions, training data, settings."""
+    def __init__(self, arena: Arena, run_dir: RunDir, config: Config, same: dict[str, Any]) -> None:
+        """Take what a resumed run must share, beside settings, as JSON values.
+
+        same  ``model``: the network; ``lsh``: hash functions of the output, None if it is dense;
+              ``hidden_lsh``: those of hidden layers, by their number; ``data``: of the training data
+        """
         self._arena = arena
         self._run_dir = run_dir
         self._config = config
-        self._model = model
-        self._lsh = lsh
-        self._data = data
+        self._same = same
 
     def save(self, position: Position, figures: dict[str, Any]) -> Path:
         """Write a checkpoint and return its folder; no child may be at work.
@@ -47,10 +40,8 @@ class Saver:
         """
         state = {
             "position": msgspec.to_builtins(position),
-            "model": self._model,
-            "lsh": self._lsh,
+            **self._same,
             "config": msgspec.to_builtins(self._config),
-            "data": self._data,
             "counters": self._arena["runtime.counters"].sum(axis=0).tolist(),
             **figures,
         }
@@ -81,13 +72,15 @@ class Saver:
         return msgspec.convert(state["position"], Position), state, warnings
 
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
-        now = {"model": self._model, "lsh": self._lsh, "data": self._data}
-        state = {**state, "lsh": state["lsh"] and _in_todays_fields(state["lsh"])}
+        now = dict(self._same)
+        saved = {"hidden_lsh": {}, **state}  # checkpoints from before hashed hidden layers have none
+        saved["lsh"] = state["lsh"] and _in_todays_fields(state["lsh"])
+        saved["model"] = {"active": [], **state["model"]}
         settings = msgspec.to_builtins(self._config)
         for group in _FIXED_GROUPS:
-            now[f"config.{group}"], state[f"config.{group}"] = settings[group], state["config"][group]
+            now[f"config.{group}"], saved[f"config.{group}"] = settings[group], state["config"][group]
         for what, value in now.items():
-            _check_same(path, what, state[what], msgspec.to_builtins(value))
+            _check_same(path, what, saved[what], msgspec.to_builtins(value))
 
 
 def _is_state(name: str) -> bool:

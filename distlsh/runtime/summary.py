@@ -20,6 +20,7 @@ _METRICS = (
     "psp_at_3",
     "psp_at_5",
     "lsh_p_at_1",
+    "hidden_recall",
     "table_recall_at_1",
     "table_recall_at_10",
 )

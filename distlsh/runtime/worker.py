@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from distlsh.constants import ROW_BLOCK
+from distlsh.constants import ROW_BLOCK, SPARSE_BLOCK
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store
 from distlsh.errors import ProtocolError
@@ -22,6 +22,7 @@ from distlsh.evaluation.sums import EvalSums
 from distlsh.lsh.reader import TableReader
 from distlsh.model.counters import Counter
 from distlsh.model.initialise import initialise, warm_start_add, warm_start_finish
+from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
 from distlsh.model.schedule import lr_at, lr_input_at
 from distlsh.model.selector import LshSelector
@@ -30,7 +31,7 @@ from distlsh.model.step import TrainStep
 from distlsh.protocol.messages import Assign, Stop, Task, WorkerMetrics
 from distlsh.runtime.child import Link, log
 from distlsh.runtime.eval_rows import evaluation_rows
-from distlsh.runtime.layout import hash_spec, uses_tables
+from distlsh.runtime.layout import hidden_tables, output_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 
@@ -71,6 +72,7 @@ class Worker:
         self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
         self._counters = arena["runtime.counters"][setup.index]
         self._reader = _reader(setup, arena)
+        self._lsh_choosers = _choosers(setup, arena, SPARSE_BLOCK)
         self._step: TrainStep | None = None
         self._counts: NDArray[np.int64] | None = None
         self._inverse: NDArray[np.float32] | None = None
@@ -135,6 +137,7 @@ class Worker:
                 self._config.train,
                 n_active=self._config.lsh.n_active,
                 selector=self._selector(),
+                choosers=_choosers(self._setup, self._arena, self._config.train.batch_size),
                 counters=self._counters,
             )
         return self._step
@@ -174,16 +177,33 @@ class Worker:
 
     def _evaluate_block(self, test: Dataset, rows: NDArray[np.int64]) -> EvalSums:
         inverse = self._inverse_propensity()
-        if self._reader is None or not self._config.eval.lsh:
+        if not self._config.eval.lsh:
             return evaluate_rows(self._network, None, None, test, rows, inverse)
+        if self._reader is None:
+            return evaluate_rows(self._network, None, None, test, rows, inverse, self._lsh_choosers)
         with self._reader.tables() as tables:
-            return evaluate_rows(self._network, self._reader.hasher, tables, test, rows, inverse)
+            hasher = self._reader.hasher
+            return evaluate_rows(self._network, hasher, tables, test, rows, inverse, self._lsh_choosers)
 
 
 def _reader(setup: ChildSetup, arena: Arena) -> TableReader | None:
-    if not uses_tables(setup.config, setup.n_labels):
+    tables = output_tables(setup.config, setup.n_labels)
+    if tables is None:
         return None
-    return TableReader(arena, arena["runtime.slots"], setup.index, hash_spec(setup.config))
+    return TableReader(arena, arena["runtime.slots"], setup.index, tables.spec)
+
+
+def _choosers(setup: ChildSetup, arena: Arena, batch: int) -> dict[int, Chooser]:
+    """Return what chooses the hashed hidden layers' neurons, for batches of this size."""
+    spec = NetworkSpec.from_config(setup.config, setup.n_features, setup.n_labels)
+    if not spec.hashed:
+        return {}
+    from distlsh.model.layers.tables import hidden_choosers
+
+    sets = {one.layer: one for one in hidden_tables(setup.config, setup.n_features) if one.layer is not None}
+    slots = arena["runtime.slots"]
+    readers = {i: TableReader(one.arrays(arena), slots, setup.index, one.spec) for i, one in sets.items()}
+    return hidden_choosers(spec, setup.config.lsh.hidden, readers, batch)
 
 
 def _open(setup: ChildSetup, path: str) -> Dataset:

@@ -67,7 +67,7 @@ def test_unknown_key_names_line_and_nearest(write):
     assert text == (
         "a.yaml, line 5: lsh.familly: unknown key; did you mean lsh.family? Allowed in lsh: family, "
         "n_hashes, n_tables, n_probes, probing, probe_order, dim, bin_size, density, l2_width, code_bits, "
-        "transform, bucket_size, bucket_policy, center, n_active, n_random"
+        "transform, bucket_size, bucket_policy, center, n_active, n_random, hidden"
     )
 
 
@@ -112,7 +112,7 @@ def test_no_guess_where_nothing_is_near(write):
         ("run.name=12", "run.name: found 12; allowed: text or null; put it in quotes"),
         ("train.lr_input=-1", "train.lr_input: found -1; allowed: a number > 0 or null"),
         ("train.lr=.nan", "train.lr: found the text '.nan'; allowed: a number > 0"),
-        ("model=3", "model: found 3; allowed: keys with values (hidden, activation,"),
+        ("model=3", "model: found 3; allowed: keys with values (hidden, active_share,"),
         (
             "model.hidden=128",
             "model.hidden: found 128; allowed: a list of 1 or more, each a whole number >= 1 and <= 65536",

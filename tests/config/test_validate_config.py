@@ -27,6 +27,18 @@ from distlsh.errors import ConfigError
             ["lsh.family=dwta", "model.hidden=[4]"],
             "lsh.bin_size: found 8; allowed: at most the last hidden layer's width, 4",
         ),
+        (
+            ["model.hidden=[9, 9]", "model.active_share=[0.1, 0.1, 0.5]"],
+            "model.active_share: found 3 shares for 2 hidden layers (model.hidden)",
+        ),
+        (
+            ["lsh.hidden.dim=48", "model.hidden=[99, 9]", "model.active_share=[1, 0.1]"],
+            "lsh.hidden.dim: found 48",
+        ),
+        (
+            ["lsh.hidden.dim=64", "model.hidden=[20, 20]", "model.active_share=0.5", "lsh.dim=16"],
+            "lsh.hidden.dim: found 64, wider than hidden layer 2, whose neurons' inputs are hashed (21)",
+        ),
         (["lsh.n_active=10", "lsh.n_random=11"], "lsh.n_random: found 11, more than lsh.n_active (10)"),
         (
             ["train.momentum=0.9", "train.optimizer=adam"],

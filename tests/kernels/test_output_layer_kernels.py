@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distlsh.kernels.losses import BCE, SOFTMAX
 from distlsh.kernels.optim import ADAGRAD, MOMENTUM, SGD
-from distlsh.kernels.output_layer import BCE, SOFTMAX, dense_output_step, output_step
+from distlsh.kernels.output_layer import dense_output_step, output_step
 from distlsh.model.counters import N_COUNTERS, Counter
 
 HYPER = np.array([1.0, 0.0, 1e-6], np.float32)

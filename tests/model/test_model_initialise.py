@@ -30,8 +30,8 @@ def test_scales_and_zeros():
     """Rows have the documented deviations; biases and states are zero, but Adagrad's start."""
     network = make_network(SPEC, 1)
     initialise(network, 5)
-    assert network.input.weights.std() == pytest.approx(32**-0.5, rel=0.1)
-    assert network.hidden_layers[0].weights.std() == pytest.approx(32**-0.5, rel=0.15)
+    assert network.layers[0].weights.std() == pytest.approx(32**-0.5, rel=0.1)
+    assert network.layers[1].weights.std() == pytest.approx(32**-0.5, rel=0.15)
     assert network.output.weights.std() == pytest.approx(16**-0.5, rel=0.15)
     for bias in (*network.biases, network.output_bias):
         np.testing.assert_array_equal(bias.weights, 0)
@@ -39,8 +39,8 @@ def test_scales_and_zeros():
         np.testing.assert_array_equal(block.state1, 0.25)
     other = make_network(SPEC)
     initialise(other, 6)
-    assert np.all(other.input.weights != network.input.weights)
-    assert not np.array_equal(other.input.weights[:57, :16], other.output.weights)
+    assert np.all(other.layers[0].weights != network.layers[0].weights)
+    assert not np.array_equal(other.layers[0].weights[:57, :16], other.output.weights)
 
 
 def test_a_part_that_is_none_is_refused():

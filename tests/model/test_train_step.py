@@ -109,7 +109,7 @@ def test_gradient_with_dropout_is_that_of_the_thinned_network():
     before = {k: v.copy() for k, v in network.arrays.items()}
     step = TrainStep(network, data, train_config(), n_active=7)
     step.run(np.array([0]), 40, 0.01, 0.01)
-    mask = step.masks[0][0].astype(np.float64)
+    mask = step.stack.layers[0].mask[0].astype(np.float64)
     assert 0 < np.count_nonzero(mask) < 8 and set(mask) == {0.0, 2.0}
     thinned = {k: v.astype(np.float64) for k, v in before.items()}
     thinned["output.weights"] = thinned["output.weights"] * mask
@@ -149,8 +149,10 @@ def test_a_sample_draws_the_same_in_any_batch():
     steps = [TrainStep(make_network(spec, 1), data, train_config(), n_active=7) for _ in range(2)]
     steps[0].run(np.arange(4), 100, 0.0, 0.0)
     steps[1].run(np.arange(2, 4), 102, 0.0, 0.0)
-    np.testing.assert_array_equal(steps[0].masks[0][2:], steps[1].masks[0][:2])
-    np.testing.assert_array_equal(steps[0].sums[0][2:], steps[1].sums[0][:2])
+    np.testing.assert_array_equal(steps[0].stack.layers[0].mask[2:], steps[1].stack.layers[0].mask[:2])
+    np.testing.assert_array_equal(
+        steps[0].stack.layers[0].out.values[2:], steps[1].stack.layers[0].out.values[:2]
+    )
 
 
 def test_counters_of_a_sparse_and_a_dense_batch():
@@ -188,7 +190,7 @@ def test_instances_without_features_or_labels_are_harmless():
 def test_a_network_gone_bad_is_counted():
     """A NaN in the first layer shows as non-finite samples."""
     network = make_network(NetworkSpec(6, (5,), 7), 1)
-    network.input.weights[:] = np.nan
+    network.layers[0].weights[:] = np.nan
     step = TrainStep(network, one_sample(11, [5]), train_config(), n_active=7)
     step.run(np.array([0]), 0, 0.1, 0.1)
     assert step.counters[Counter.NON_FINITE] == 1
