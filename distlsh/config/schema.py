@@ -86,7 +86,7 @@ class HashingConfig(_Group, frozen=True):
     density: Annotated[float, Meta(gt=0.0, le=1.0)] = 1 / 3  # of a sparse projection
     l2_width: PositiveRate = 4.0  # of the slots of an l2 hash
     code_bits: Annotated[int, Meta(ge=1, le=24)] = 16  # of the codes of l2
-    transform: Transform = "none"  # of rows and queries
+    transform: Transform = "none"  # of rows and queries, for inner products
     bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 64
     bucket_policy: Literal["fifo", "reservoir"] = "fifo"
     center: bool = True  # hash rows relative to their mean

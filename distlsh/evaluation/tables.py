@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distlsh.constants import LSH_BLOCK
 from distlsh.evaluation.topk import NO_BIAS
 from distlsh.kernels.topk import candidate_topk
+from distlsh.lsh.biased import as_queries
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.sampler import retrieve
 from distlsh.lsh.spec import HashSpec
@@ -75,7 +76,7 @@ def retrieve_labels(hidden: Floats, tables: Tables, hasher: Hasher) -> tuple[Ids
 
     Returns i4[m, c], at places [0, counts[i]) of each row, and counts i4[m].
     """
-    return retrieve(tables, hasher.probes(hidden))
+    return retrieve(tables, hasher.probes(as_queries(hidden, hasher.spec.n_dims)))
 
 
 def rank_candidates(

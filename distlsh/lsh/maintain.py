@@ -25,7 +25,8 @@ def build(
 ) -> int:
     """Fill an idle buffer from all rows of ``weights`` f4[n_rows, d]; return how many codes changed.
 
-    Rows are hashed relative to ``tables.center``: set it first (`Frame.take`, or zeros).
+    Rows are hashed relative to ``tables.center``, and where they are transformed with
+    ``tables.max_norm``: set them first (`Frame.take`, or zeros without a transform).
     They are inserted in a random order made from ``seed``: in id order, full FIFO buckets
     would always drop the low ids.  Writes ``tables.codes``.
     """
@@ -34,7 +35,9 @@ def build(
         stored = tables.codes[first : first + _BATCH]
         if before_rows is not None:
             before_rows(np.arange(first, first + len(stored), dtype=np.int32))
-        codes = hasher.codes(weights[first : first + len(stored)], center=tables.center)
+        codes = hasher.codes(
+            weights[first : first + len(stored)], center=tables.center, max_norm=float(tables.max_norm[0])
+        )
         changed += int(np.count_nonzero(codes != stored))
         stored[...] = codes
     tables.clear()
@@ -63,19 +66,20 @@ def refresh(
     moved = 0
     for first in range(0, len(rows), _MOVES):
         ids = rows[first : first + _MOVES]
-        codes = _codes_of(ids, hasher, weights, tables.center, before_rows)
+        codes = _codes_of(ids, hasher, weights, tables, before_rows)
         moved += tables.move(ids, tables.codes[ids], codes)
         tables.codes[ids] = codes
     return moved
 
 
 def _codes_of(
-    ids: Ids, hasher: Hasher, weights: Floats, center: Floats, before_rows: BeforeRows | None
+    ids: Ids, hasher: Hasher, weights: Floats, tables: Tables, before_rows: BeforeRows | None
 ) -> Ids:
     codes = np.empty((len(ids), hasher.spec.n_tables), np.int32)
     for first in range(0, len(ids), _BATCH):
         some = ids[first : first + _BATCH]
         if before_rows is not None:
             before_rows(some)
-        hasher.codes(weights[some], codes[first : first + len(some)], center)
+        max_norm = float(tables.max_norm[0])
+        hasher.codes(weights[some], codes[first : first + len(some)], tables.center, max_norm)
     return codes

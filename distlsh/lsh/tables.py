@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.errors import ConfigError, ShapeError
 from distlsh.kernels.tables import FIFO, RESERVOIR, copy_changed, insert_rows, move_rows, remove_rows
 from distlsh.lsh.spec import HashSpec
@@ -32,6 +33,7 @@ def table_specs(spec: HashSpec, n_rows: int, bucket_size: int) -> list[ArraySpec
     tables.unpaired    i4[2, n_tables, n_buckets]: removals that no insertion made good (reservoir)
     tables.codes       i4[n_rows, n_tables]: code of each row as last inserted, EMPTY (-1): none
     tables.center      f4[2, n_dims]: what rows were hashed relative to
+    tables.max_norm    f4[2, 16]: place 0 is the length that a transform took for the longest row's
     tables.generation  i8[8]: place 0 is the current generation
 
     New memory is zeros, which is right for all but ``tables.codes``: fill that with EMPTY.
@@ -49,6 +51,7 @@ def table_specs(spec: HashSpec, n_rows: int, bucket_size: int) -> list[ArraySpec
         array("unpaired", buckets, "i4", f"lsh.n_tables or {narrower}"),
         array("codes", (n_rows, spec.n_tables), "i4", "lsh.n_tables"),
         array("center", (N_BUFFERS, spec.n_dims), "f4", "model.hidden"),
+        array("max_norm", (N_BUFFERS, CACHE_LINE_BYTES // 4), "f4", ""),
         array("generation", (GENERATION_WIDTH,), "i8", ""),
     ]
 
@@ -74,10 +77,11 @@ class Tables:
     bucket, its population and the id alone, so no random state is kept.
 
     Views, writable by one process at a time:
-    ids     i4[n_tables, n_buckets, bucket_size]
-    sizes   i4[n_tables, n_buckets]
-    center  f4[n_dims]
-    codes   i4[n_rows, n_tables], shared by both buffers; callers keep it, the methods do not touch it
+    ids       i4[n_tables, n_buckets, bucket_size]
+    sizes     i4[n_tables, n_buckets]
+    center    f4[n_dims]
+    max_norm  f4[16], of which place 0 is used
+    codes     i4[n_rows, n_tables], shared by both buffers; callers keep it, the methods do not touch it
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Tables:
         self.seen: Ids = arrays["tables.seen"][buffer]
         self.unpaired: Ids = arrays["tables.unpaired"][buffer]
         self.center: NDArray[np.float32] = arrays["tables.center"][buffer]
+        self.max_norm: NDArray[np.float32] = arrays["tables.max_norm"][buffer]
         self.codes: Ids = arrays["tables.codes"]
         self._policy = POLICIES[policy]
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
@@ -119,7 +124,7 @@ class Tables:
         return int(self.codes.shape[0])
 
     def clear(self) -> None:
-        """Empty every bucket; leaves the center and ``codes``."""
+        """Empty every bucket; leaves the center, ``max_norm`` and ``codes``."""
         for array in (self.sizes, self.seen, self.unpaired):
             array[...] = 0
         self._changed[...] = 1
@@ -154,7 +159,7 @@ class Tables:
         )
 
     def copy_from(self, other: Tables) -> None:
-        """Become a copy of the other buffer, its center included.
+        """Become a copy of the other buffer, its center and ``max_norm`` included.
 
         The first call copies all that the other holds.  From then on both objects remember the
         buckets that they write, and a call copies those alone: it costs what changed since the
@@ -165,6 +170,7 @@ class Tables:
             self._remember(other)
             other._remember(self)
         self.center[...] = other.center
+        self.max_norm[...] = other.max_norm
         copy_changed(*other._arrays(), *self._arrays(), other._changed, self._changed)
 
     def _remember(self, other: Tables) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from distlsh.lsh.biased import as_queries
 from distlsh.lsh.reader import TableReader
 from distlsh.lsh.sampler import ActiveSampler
 from distlsh.model.network import Instances
@@ -43,7 +44,7 @@ class LshSelector:
     def select_batch(self, hidden: Floats, rows: Offsets, seeds: Seeds, active: Ids, bounds: Ids) -> None:
         """Write each sample's active neurons; see `model.step.Selector`."""
         codes = self._codes[: len(rows)]
-        self._reader.hasher.probes(hidden, codes)
+        self._reader.hasher.probes(as_queries(hidden, self._reader.spec.n_dims), codes)
         data = self._dataset
         with self._reader.tables() as tables:
             self._sampler.select(tables, codes, data.label_indptr, data.labels, rows, seeds, active, bounds)

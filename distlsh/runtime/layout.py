@@ -44,6 +44,7 @@ class TableSet:
     n_rows    neurons
     settings  bucket size and policy, center
     bias      a row is hashed with the neuron's bias behind its weights, a query with a 1
+    scale     of weights . query, to which the bias is added
     """
 
     layer: int | None
@@ -52,6 +53,7 @@ class TableSet:
     n_rows: int
     settings: HashingConfig
     bias: bool = False
+    scale: float = 1.0
 
     def arrays(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return this set's arrays by the names of `table_specs`; the generation is of all sets."""
@@ -91,14 +93,29 @@ def uses_tables(config: Config, n_labels: int) -> bool:
 
 def hash_spec(config: Config) -> HashSpec:
     """Return how hidden vectors and output rows are hashed."""
-    return HashSpec.from_config(config.lsh, config.model.hidden[-1], config.train.seed)
+    width = config.model.hidden[-1] + int(_hashes_bias(config))
+    return HashSpec.from_config(config.lsh, width, config.train.seed)
+
+
+def _hashes_bias(config: Config) -> bool:
+    # Without a transform hashes see angles, of which a bias is no part.
+    return config.model.bias and config.lsh.transform != "none"
 
 
 def output_tables(config: Config, n_labels: int) -> TableSet | None:
     """Return the tables of the output layer; None where it is dense."""
     if not uses_tables(config, n_labels):
         return None
-    return TableSet(None, "output", hash_spec(config), n_labels, config.lsh)
+    model = config.model
+    return TableSet(
+        layer=None,
+        name="output",
+        spec=hash_spec(config),
+        n_rows=n_labels,
+        settings=config.lsh,
+        bias=_hashes_bias(config),
+        scale=model.scale if model.normalize else 1.0,
+    )
 
 
 def hidden_tables(config: Config, n_features: int) -> list[TableSet]:

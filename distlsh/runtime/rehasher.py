@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import EMPTY
+from distlsh.lsh.biased import BiasedRows
 from distlsh.lsh.frame import Frame
-from distlsh.lsh.hasher import Floats, Hasher
+from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.maintain import build, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.protocol.messages import Rehashed, StartRehash, Stop
@@ -98,10 +99,12 @@ class LayerTables:
     def __init__(self, tables: TableSet, arena: Arena, seed: int, beat: Callable[[], None]) -> None:
         self._rows: Any = arena[f"{tables.name}.weights"]  # or what is read like it
         if tables.bias:
-            self._rows = BiasedRows(self._rows, arena[f"{tables.name}.bias"])
+            self._rows = BiasedRows(self._rows, arena[f"{tables.name}.bias"], tables.scale)
         self._dirty = arena[f"{tables.name}.dirty"]
         self._beat = beat
-        self._frame = Frame(tables.n_rows, center=tables.settings.center, seed=seed)
+        self._frame = Frame(
+            tables.n_rows, center=tables.settings.center, norms=tables.spec.transform != "none", seed=seed
+        )
         self._seed = seed
         self._hasher = Hasher(tables.spec)
         self.n_tables = tables.spec.n_tables
@@ -113,11 +116,11 @@ class LayerTables:
         idle, active = self._buffers[generation % 2], self._buffers[(generation - 1) % 2]
         if full:
             idle.codes[...] = EMPTY
-        if full or not self._frame.fits(active, self._rows):
-            return self._rebuild(idle)
-        idle.copy_from(active)
         # A copy: workers mark rows meanwhile, and numpy counts the marks before it lists them.
         marked = np.flatnonzero(self._dirty.copy()).astype(np.int32)
+        if full or not self._frame.fits(active, self._rows, marked):
+            return self._rebuild(idle)
+        idle.copy_from(active)
         moved = refresh(idle, self._hasher, self._rows, marked, before_rows=self._before_rows)
         return Refreshed(len(marked), moved, False)
 
@@ -129,17 +132,3 @@ class LayerTables:
     def _before_rows(self, ids: NDArray[np.int32]) -> None:
         clear_marks(self._dirty, ids)
         self._beat()
-
-
-class BiasedRows:
-    """Weights f4[n, d] with their biases f4[n, 1] behind: what is asked for is copied to f4[., d + 1]."""
-
-    def __init__(self, weights: Floats, bias: Floats) -> None:
-        self._weights, self._bias = weights, bias
-        self.shape = (len(weights), weights.shape[1] + 1)
-
-    def __len__(self) -> int:
-        return len(self._weights)
-
-    def __getitem__(self, which: slice | NDArray[np.int32]) -> Floats:
-        return np.concatenate([self._weights[which], self._bias[which]], axis=1)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from distlsh.lsh import Frame, HashSpec, Tables, mean_row, table_specs
+from distlsh.lsh.frame import HEADROOM
+
+NONE = np.zeros(0, np.int32)
 
 
-def framed(n=3000, d=24, center=True, seed=0):
+def framed(n=3000, d=24, center=True, norms=False, seed=0):
     weights = np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32) + 5
     spec = HashSpec("cross_polytope", 1, 2, 0, d, dim=8)
     arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n, 4)}
-    tables, frame = Tables(arrays, 0), Frame(n, center=center)
+    tables, frame = Tables(arrays, 0), Frame(n, center=center, norms=norms)
     frame.take(tables, weights)
     return frame, tables, weights
 
@@ -27,22 +30,22 @@ def test_the_center_is_the_mean_of_all_rows():
 def test_rows_that_move_each_their_own_way_keep_the_frame():
     """Training moves rows; only what moves all of them matters."""
     frame, tables, weights = framed()
-    assert frame.fits(tables, weights)
+    assert frame.fits(tables, weights, NONE)
     weights += np.random.default_rng(1).standard_normal(weights.shape).astype(np.float32)
-    assert frame.fits(tables, weights)
+    assert frame.fits(tables, weights, NONE)
 
 
 @pytest.mark.parametrize(("shift", "fits"), [(0.1, True), (0.4, False)])
 def test_a_common_shift_is_measured_by_the_rows_spread(shift, fits):
     """Rows of spread sqrt(d) leave the frame when all move by more than a fifth of that."""
     frame, tables, weights = framed()
-    assert frame.fits(tables, weights + np.float32(shift)) is fits
+    assert frame.fits(tables, weights + np.float32(shift), NONE) is fits
 
 
 def test_without_a_center_rows_may_move_together():
     """Nothing is subtracted, so nothing can be out of date."""
     frame, tables, weights = framed(center=False)
-    assert frame.fits(tables, weights + 100)
+    assert frame.fits(tables, weights + 100, NONE)
 
 
 def test_equal_rows_fit_until_they_move():
@@ -50,8 +53,36 @@ def test_equal_rows_fit_until_they_move():
     frame, tables, weights = framed()
     weights[:] = 1
     frame.take(tables, weights)
-    assert frame.fits(tables, weights)
-    assert not frame.fits(tables, weights + 1)
+    assert frame.fits(tables, weights, NONE)
+    assert not frame.fits(tables, weights + 1, NONE)
+
+
+def test_max_norm_is_the_longest_rows_length_from_the_center_and_some():
+    """Only where a transform asks for it."""
+    _, tables, weights = framed(norms=True)
+    longest = np.linalg.norm(weights - weights.mean(0), axis=1).max()
+    assert tables.max_norm[0] == pytest.approx(HEADROOM * longest, rel=1e-5)
+    assert not framed()[1].max_norm.any()
+
+
+def test_a_changed_row_that_outgrew_max_norm_leaves_the_frame():
+    """Growth within the headroom does not, nor does a row that was not changed, which is not read."""
+    frame, tables, weights = framed(norms=True)
+    row = np.int32([np.linalg.norm(weights - tables.center, axis=1).argmax()])
+    away = weights[row] - tables.center
+    weights[row] = tables.center + 1.1 * away
+    assert frame.fits(tables, weights, row)
+    weights[row] = tables.center + 1.3 * away
+    assert not frame.fits(tables, weights, row)
+    assert frame.fits(tables, weights, NONE)
+
+
+def test_rows_of_zeros_get_a_max_norm_that_can_be_divided_by():
+    """A network may start from zeros."""
+    frame, tables, weights = framed(norms=True)
+    weights[:] = 0
+    frame.take(tables, weights)
+    assert tables.max_norm[0] == 1
 
 
 def test_mean_row_reads_more_rows_than_a_batch():
