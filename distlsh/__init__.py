@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from distlsh.api import train
     from distlsh.data.opening import open_dataset
     from distlsh.inference import Model, predict_to_file
+    from distlsh.lsh.index import LSHIndex
 
 _HOMES = {
+    "LSHIndex": "distlsh.lsh.index",
     "train": "distlsh.api",
     "Model": "distlsh.inference",
     "predict_to_file": "distlsh.inference",
     "open_dataset": "distlsh.data.opening",
 }
 
-__all__ = ["Model", "__version__", "open_dataset", "predict_to_file", "train"]
+__all__ = ["LSHIndex", "Model", "__version__", "open_dataset", "predict_to_file", "train"]
 
 
 def __getattr__(name: str) -> Any:

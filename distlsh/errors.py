@@ -39,6 +39,10 @@ class ShapeError(UsageError):
     """Arrays, a data set and a model do not fit each other."""
 
 
+class NotFittedError(UsageError, ValueError, AttributeError):
+    """An index was asked something before it was fitted; what scikit-learn's own error of the name is."""
+
+
 class ResourceError(UsageError):
     """The machine cannot hold what was asked for; names the setting to lower."""
 

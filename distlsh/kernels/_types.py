@@ -5,9 +5,11 @@ from __future__ import annotations
 from numba.core import types
 from numba.core.types import Array
 
-f4, f8, i4, i8, u1, u2, u4, u8, void, b1 = (
+f4, f8, i1, i2, i4, i8, u1, u2, u4, u8, void, b1 = (
     types.float32,
     types.float64,
+    types.int8,
+    types.int16,
     types.int32,
     types.int64,
     types.uint8,
@@ -27,6 +29,7 @@ F4_1, F4_2, F4_3 = _array(f4, 1), _array(f4, 2), _array(f4, 3)
 F4_1R, F4_2R, F4_3R = _array(f4, 1, True), _array(f4, 2, True), _array(f4, 3, True)
 F8_1, F8_2 = _array(f8, 1), _array(f8, 2)
 F8_1R, F8_2R = _array(f8, 1, True), _array(f8, 2, True)
+I1_2, I1_2R, I2_2, I2_2R = _array(i1, 2), _array(i1, 2, True), _array(i2, 2), _array(i2, 2, True)
 I4_1, I4_2, I4_3, I4_4 = _array(i4, 1), _array(i4, 2), _array(i4, 3), _array(i4, 4)
 I4_1R, I4_2R, I4_3R = _array(i4, 1, True), _array(i4, 2, True), _array(i4, 3, True)
 I8_1, I8_2 = _array(i8, 1), _array(i8, 2)

@@ -1,0 +1,46 @@
+"""What each metric stores, hashes and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.lsh.rows import Floats, Rows, SparseRows
+
+Metric = Literal["cosine", "dot", "euclidean", "jaccard"]
+METRICS: tuple[str, ...] = get_args(Metric)
+
+DESCENDING = {"cosine": True, "dot": True, "euclidean": False, "jaccard": True}
+"""Whether the best score is the largest."""
+
+
+def normalised(rows: Rows) -> Rows:
+    """Return rows scaled to length 1; rows of zeros stay zeros."""
+    if isinstance(rows, SparseRows):
+        here = slice(rows.indptr[0], rows.indptr[-1])
+        lengths = np.diff(rows.indptr)
+        row = np.repeat(np.arange(rows.n_rows), lengths)
+        squares = np.bincount(row, np.square(rows.values[here], dtype=np.float64), rows.n_rows)
+        values = rows.values[here] * np.repeat(_inverse_root(squares.astype(np.float64)), lengths)
+        return SparseRows(rows.indptr - rows.indptr[0], rows.indices[here], values, rows.n_dims)
+    scaled: Floats = rows * _inverse_root(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
+    return scaled
+
+
+def _inverse_root(squares: NDArray[np.float64]) -> Floats:
+    root = np.sqrt(squares)
+    return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0).astype(np.float32)
+
+
+def distances(metric: str, scores: Floats) -> Floats:
+    """Return scores as distances, smallest best: 1 - similarity, and the negative of inner products."""
+    turn: dict[str, Callable[[Floats], Floats]] = {
+        "cosine": lambda s: np.float32(1.0) - s,
+        "jaccard": lambda s: np.float32(1.0) - s,
+        "dot": np.negative,
+        "euclidean": lambda s: s,
+    }
+    return turn[metric](scores)

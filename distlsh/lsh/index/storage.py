@@ -1,0 +1,173 @@
+"""An index on disk: a directory of plain arrays and one JSON file that names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.errors import DistlshError, StoreError, UsageError
+from distlsh.lsh.index import arrays
+from distlsh.lsh.index.encoder import Encoder
+from distlsh.lsh.index.projection import Projection
+from distlsh.lsh.index.segment import Segment
+from distlsh.lsh.rows import Rows, SparseRows, n_rows
+from distlsh.lsh.spec import HashSpec
+
+VERSION = 1
+_META = "index.json"
+_PARTS = ("labels", "records", "starts", "ids", "removed")
+_PROJECTION = ("offset", "vectors", "energy")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save(
+    path: str | os.PathLike[str],
+    params: dict[str, Any],
+    encoder: Encoder,
+    segments: Sequence[Segment],
+    next_id: int,
+) -> None:
+    """Write an index to the directory ``path``: beside it first, then in its place."""
+    target = Path(path)
+    if target.exists() and not (target / _META).is_file():
+        raise UsageError(
+            f"{target}: exists and is no index; give a path that is free, or an index to replace"
+        )
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    meta = {
+        "version": VERSION,
+        "params": params,
+        "spec": asdict(encoder.spec),
+        "metric": encoder.metric,
+        "max_norm": encoder.max_norm,
+        "scale": encoder.scale,
+        "next_id": next_id,
+        "n_dims": _n_dims(segments[0].rows),
+        "sparse": isinstance(segments[0].rows, SparseRows),
+        "segments": [segment.n_rows for segment in segments],
+    }
+    try:
+        temporary.mkdir(parents=True)
+        for name, array in _arrays(encoder, segments).items():
+            np.save(temporary / f"{name}.npy", array)
+        (temporary / _META).write_text(json.dumps(meta, indent=1) + "\n")
+        _put(temporary, target)
+    except OSError as error:
+        raise UsageError(f"{target}: the index could not be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(
+    path: str | os.PathLike[str], mmap: bool
+) -> tuple[dict[str, Any], Encoder, tuple[Segment, ...], int]:
+    """Return the parameters, encoder, segments and next id of a saved index."""
+    source = Path(path)
+    try:
+        meta = json.loads((source / _META).read_text())
+        if meta["version"] != VERSION:
+            raise StoreError(f"{source}: an index of version {meta['version']}; this distlsh reads {VERSION}")
+        read = _Reader(source, mmap)
+        encoder = _encoder(meta, read)
+        segments = tuple(_segment(meta, number, read) for number in range(len(meta["segments"])))
+        _check(source, meta, encoder, segments)
+        return meta["params"], encoder, segments, int(meta["next_id"])
+    except FileNotFoundError as error:
+        raise StoreError(f"{source}: no index, or not a whole one: {error}; save it again") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DistlshError):
+            raise
+        raise StoreError(f"{source}: the index is damaged ({error}); save it again") from error
+
+
+class _Reader:
+    def __init__(self, source: Path, mmap: bool) -> None:
+        self._source, self._mmap = source, mmap
+
+    def __call__(self, name: str, copy: bool = False) -> NDArray[Any]:
+        file = self._source / f"{name}.npy"
+        if not self._mmap or copy:
+            return arrays.copied(np.load(file, allow_pickle=False))
+        found = np.load(file, allow_pickle=False, mmap_mode="r") if file.stat().st_size else None
+        return np.asarray(found)
+
+    def has(self, name: str) -> bool:
+        return (self._source / f"{name}.npy").is_file()
+
+
+def _arrays(encoder: Encoder, segments: Sequence[Segment]) -> Arrays:
+    found: Arrays = {}
+    if encoder.center is not None:
+        found["center"] = encoder.center
+    if encoder.projection is not None:
+        found |= {f"projection.{name}": getattr(encoder.projection, name) for name in _PROJECTION}
+    for number, segment in enumerate(segments):
+        found |= {f"{number}.{name}": getattr(segment, name) for name in _PARTS}
+        rows = segment.rows
+        whole = _sparse_arrays(rows) if isinstance(rows, SparseRows) else {"rows": rows}
+        found |= {f"{number}.{name}": array for name, array in whole.items()}
+    return found
+
+
+def _sparse_arrays(rows: SparseRows) -> Arrays:
+    return {"indptr": rows.indptr, "indices": rows.indices, "values": rows.values}
+
+
+def _encoder(meta: dict[str, Any], read: _Reader) -> Encoder:
+    projection = None
+    if read.has("projection.vectors"):
+        projection = Projection(*(read(f"projection.{name}", copy=True) for name in _PROJECTION))
+    center = read("center", copy=True) if read.has("center") else None
+    spec = HashSpec(**meta["spec"])
+    return Encoder(spec, meta["metric"], meta["max_norm"], center, projection, meta["scale"])
+
+
+def _segment(meta: dict[str, Any], number: int, read: _Reader) -> Segment:
+    rows: Rows
+    if meta["sparse"]:
+        parts = (read(f"{number}.{name}") for name in ("indptr", "indices", "values"))
+        rows = SparseRows(next(parts), next(parts), next(parts), meta["n_dims"])
+    else:
+        rows = read(f"{number}.rows")
+    labels, records, starts, ids = (read(f"{number}.{name}") for name in _PARTS[:-1])
+    return Segment(rows, labels, records, starts, ids, read(f"{number}.removed", copy=True))
+
+
+def _check(source: Path, meta: dict[str, Any], encoder: Encoder, segments: Sequence[Segment]) -> None:
+    """Raise StoreError where arrays do not fit one another: kernels trust their shapes."""
+    spec = encoder.spec
+    for number, (segment, n) in enumerate(zip(segments, meta["segments"], strict=True)):
+        wanted = {
+            "labels": (n,),
+            "records": (n, encoder.record_bytes),
+            "starts": (spec.n_tables, spec.n_buckets + 1),
+            "ids": (spec.n_tables, n),
+            "removed": (n,),
+        }
+        shapes = {name: getattr(segment, name).shape for name in wanted}
+        if shapes != wanted or n_rows(segment.rows) != n:
+            raise StoreError(f"{source}: the arrays of segment {number} do not fit; save the index again")
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Move a directory in the place of another."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = temporary.with_name(temporary.name + "-old")
+    target.rename(old)
+    temporary.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _n_dims(rows: Rows) -> int:
+    return rows.n_dims if isinstance(rows, SparseRows) else int(rows.shape[1])
