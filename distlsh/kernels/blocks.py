@@ -6,9 +6,10 @@ so that a vector's codes cannot depend on how it was stored.
 
 from __future__ import annotations
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2R, F4_3, I4_1R, I8_1R, f4, i8, void
-from distlsh.kernels.lanes import LANES, transpose_16
+from distlsh.kernels.lanes import transpose_16
 
 
 @device_function

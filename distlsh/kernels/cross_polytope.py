@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_2, F4_2R, F4_3, I4_2, I4_3, U4_2, U8_2, b1, i8, void
-from distlsh.kernels.lanes import LANES, float_of, top_magnitude, top_magnitudes
+from distlsh.kernels.lanes import float_of, top_magnitude, top_magnitudes
 from distlsh.kernels.probing import best_codes
 from distlsh.kernels.rotation import rotate, spread
 

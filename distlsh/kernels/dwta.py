@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_2, F4_3, I4_2, I4_2R, I4_3, U4_2, U8_2, b1, i8, u8, void
 from distlsh.kernels.bins import bin_choices
-from distlsh.kernels.lanes import LANES, top_value, top_values
+from distlsh.kernels.lanes import top_value, top_values
 from distlsh.kernels.probing import best_codes
 from distlsh.kernels.random import mix64, scaled
 

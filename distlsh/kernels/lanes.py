@@ -15,50 +15,22 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._ir import (
+    INT,
+    KEYS,
+    LANES,
+    VALUES,
+    keys_of,
+    line_pointer,
+    load_line,
+    splat,
+    store_line,
+    store_lines,
+)
 from distlsh.kernels._jit import device_function, intrinsic
 
-LANES = 16
 MAX_TOP = 8
 """Most keys that one pass over a block of lines keeps."""
-
-_INT = ir.IntType(32)
-_VALUES = ir.VectorType(ir.FloatType(), LANES)
-_KEYS = ir.VectorType(_INT, LANES)
-
-
-def _line(context, builder, array_type, array, offset, kind):  # type: ignore[no-untyped-def]
-    """Return a pointer to the 16 elements that start at flat element ``offset``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
-
-
-def _times_lanes(builder, line):  # type: ignore[no-untyped-def]
-    return builder.mul(line, ir.Constant(line.type, LANES))
-
-
-def _load(context, builder, array_type, array, line, kind=_VALUES):  # type: ignore[no-untyped-def]
-    pointer = _line(context, builder, array_type, array, _times_lanes(builder, line), kind)
-    return builder.load(pointer, align=4)
-
-
-def _store(context, builder, array_type, array, line, value):  # type: ignore[no-untyped-def]
-    pointer = _line(context, builder, array_type, array, _times_lanes(builder, line), value.type)
-    builder.store(value, pointer, align=4)
-
-
-def _store_lines(context, builder, array_type, array, first, values):  # type: ignore[no-untyped-def]
-    for i, value in enumerate(values):
-        _store(context, builder, array_type, array, builder.add(first, ir.Constant(first.type, i)), value)
-
-
-def _splat(builder, scalar):  # type: ignore[no-untyped-def]
-    kind = ir.VectorType(scalar.type, LANES)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(_KEYS, [0] * LANES))
-
-
-def _keys_of(number):  # type: ignore[no-untyped-def]
-    return ir.Constant(_KEYS, [number] * LANES)
 
 
 def _shift_line(builder, first, step, times):  # type: ignore[no-untyped-def]
@@ -86,9 +58,9 @@ def _make_butterfly(radix):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             array, at, step = args
             places = [_shift_line(builder, at, step, i) for i in range(radix)]
-            values = [_load(context, builder, signature.args[0], array, place) for place in places]
+            values = [load_line(context, builder, signature.args[0], array, place) for place in places]
             for place, value in zip(places, _butterfly_values(builder, values), strict=True):
-                _store(context, builder, signature.args[0], array, place, value)
+                store_line(context, builder, signature.args[0], array, place, value)
             return context.get_dummy_value()
 
         return types.void(lines, types.int64, types.int64), codegen
@@ -112,9 +84,9 @@ def _make_signed_butterfly(radix):  # type: ignore[no-untyped-def]
             for i in range(radix):
                 step = ir.Constant(at.type, i)
                 sign = builder.load(builder.gep(sign_view.data, [builder.add(start, step)]))
-                value = _load(context, builder, from_type, from_, builder.add(at, step))
-                values.append(builder.fmul(value, _splat(builder, sign)))
-            _store_lines(context, builder, into_type, into, at, _butterfly_values(builder, values))
+                value = load_line(context, builder, from_type, from_, builder.add(at, step))
+                values.append(builder.fmul(value, splat(builder, sign)))
+            store_lines(context, builder, into_type, into, at, _butterfly_values(builder, values))
             return context.get_dummy_value()
 
         return types.void(source, signs, target, types.int64, types.int64), codegen
@@ -142,7 +114,7 @@ def _interleave(builder, low, high):  # type: ignore[no-untyped-def]
     """Return the perfect shuffle of two vectors as two vectors."""
     order = [place for pair in zip(range(LANES), range(LANES, 2 * LANES), strict=True) for place in pair]
     return [
-        builder.shuffle_vector(low, high, ir.Constant(_KEYS, order[half * LANES : (half + 1) * LANES]))
+        builder.shuffle_vector(low, high, ir.Constant(KEYS, order[half * LANES : (half + 1) * LANES]))
         for half in range(2)
     ]
 
@@ -159,19 +131,19 @@ def transpose_16(typingctx, rows, first_row, last_row, column, center, target): 
         source, first, last, at, middle, into = args
         source_type, middle_type, into_type = signature.args[0], signature.args[4], signature.args[5]
         width = builder.extract_value(context.make_array(source_type)(context, builder, source).shape, 1)
-        offset = builder.load(_line(context, builder, middle_type, middle, at, _VALUES), align=4)
+        offset = builder.load(line_pointer(context, builder, middle_type, middle, at, VALUES), align=4)
         values = []
         for i in range(LANES):
             row = builder.add(first, ir.Constant(first.type, i))
             row = builder.select(builder.icmp_signed("<", row, last), row, last)
             place = builder.add(builder.mul(row, width), at)
-            value = builder.load(_line(context, builder, source_type, source, place, _VALUES), align=4)
+            value = builder.load(line_pointer(context, builder, source_type, source, place, VALUES), align=4)
             values.append(builder.fsub(value, offset))
         # Four perfect shuffles of the 256 elements take row-major order to column-major.
         for _ in range(4):
             pairs = [_interleave(builder, values[i], values[i + LANES // 2]) for i in range(LANES // 2)]
             values = [value for pair in pairs for value in pair]
-        _store_lines(context, builder, into_type, into, at, values)
+        store_lines(context, builder, into_type, into, at, values)
         return context.get_dummy_value()
 
     signature = types.void(rows, types.int64, types.int64, types.int64, center, target)
@@ -200,7 +172,7 @@ def _fold_lines(builder, count, tops, key_of):  # type: ignore[no-untyped-def]
     number.add_incoming(ir.Constant(count.type, 0), before)
     kept = []
     for top in tops:
-        phi = builder.phi(_KEYS)
+        phi = builder.phi(KEYS)
         phi.add_incoming(top, before)
         kept.append(phi)
     new = _insert_sorted(builder, kept, key_of(number))
@@ -215,31 +187,38 @@ def _fold_lines(builder, count, tops, key_of):  # type: ignore[no-untyped-def]
 
 def _magnitude_key(builder, value, number, low_bits):  # type: ignore[no-untyped-def]
     """Key of a signed coordinate: magnitude, then its number, then its sign (1: negative)."""
-    bits = builder.bitcast(value, _KEYS)
-    rotated = builder.or_(builder.shl(bits, _keys_of(1)), builder.lshr(bits, _keys_of(31)))
-    high = builder.and_(rotated, _splat(builder, builder.not_(low_bits)))
-    return builder.or_(high, _splat(builder, builder.shl(number, ir.Constant(_INT, 1))))
+    bits = builder.bitcast(value, KEYS)
+    rotated = builder.or_(builder.shl(bits, keys_of(1)), builder.lshr(bits, keys_of(31)))
+    high = builder.and_(rotated, splat(builder, builder.not_(low_bits)))
+    return builder.or_(high, splat(builder, builder.shl(number, ir.Constant(INT, 1))))
 
 
-def _order_key(builder, value, number, low_bits):  # type: ignore[no-untyped-def]
-    """Key of a value: its order among floats, then its number; 0 where the value is 0."""
-    bits = builder.bitcast(value, _KEYS)
-    flip = builder.or_(builder.ashr(bits, _keys_of(31)), _keys_of(0x80000000))
-    high = builder.and_(builder.xor(bits, flip), _splat(builder, builder.not_(low_bits)))
-    key = builder.or_(high, _splat(builder, number))
-    present = builder.fcmp_unordered("!=", value, ir.Constant(_VALUES, [0.0] * LANES))
-    return builder.select(present, key, _keys_of(0))
+def _order_key(builder, value, number, low_bits, zeros):  # type: ignore[no-untyped-def]
+    """Key of a value: its order among floats, then its number; 0 where there is no value.
+
+    A value of 0 is none, unless ``zeros`` count.
+    """
+    if zeros:
+        value = builder.fadd(value, ir.Constant(VALUES, [0.0] * LANES))  # -0.0 becomes 0.0
+    bits = builder.bitcast(value, KEYS)
+    flip = builder.or_(builder.ashr(bits, keys_of(31)), keys_of(0x80000000))
+    high = builder.and_(builder.xor(bits, flip), splat(builder, builder.not_(low_bits)))
+    key = builder.or_(high, splat(builder, number))
+    if zeros:
+        return key
+    present = builder.fcmp_unordered("!=", value, ir.Constant(VALUES, [0.0] * LANES))
+    return builder.select(present, key, keys_of(0))
 
 
 def _low_mask(builder, count, shift):  # type: ignore[no-untyped-def]
     """Return ``(count - 1) << shift`` as a 32-bit number."""
-    mask = builder.trunc(builder.sub(count, ir.Constant(count.type, 1)), _INT)
-    return builder.shl(mask, ir.Constant(_INT, shift))
+    mask = builder.trunc(builder.sub(count, ir.Constant(count.type, 1)), INT)
+    return builder.shl(mask, ir.Constant(INT, shift))
 
 
 def _below(builder, key, bound):  # type: ignore[no-untyped-def]
     """Drop (to 0) the keys that an earlier pass has already taken: those not below ``bound``."""
-    return builder.select(builder.icmp_unsigned("<", key, bound), key, _keys_of(0))
+    return builder.select(builder.icmp_unsigned("<", key, bound), key, keys_of(0))
 
 
 def _make_top_magnitudes(width):  # type: ignore[no-untyped-def]
@@ -255,16 +234,16 @@ def _make_top_magnitudes(width):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             array, start, n, bound_line, into, place = args
             lines_type, keys_type = signature.args[0], signature.args[4]
-            limit = _load(context, builder, keys_type, into, bound_line, _KEYS)
+            limit = load_line(context, builder, keys_type, into, bound_line, KEYS)
             low_bits = _low_mask(builder, n, 1)
 
             def key_of(number):  # type: ignore[no-untyped-def]
-                value = _load(context, builder, lines_type, array, builder.add(start, number))
-                key = _magnitude_key(builder, value, builder.trunc(number, _INT), low_bits)
+                value = load_line(context, builder, lines_type, array, builder.add(start, number))
+                key = _magnitude_key(builder, value, builder.trunc(number, INT), low_bits)
                 return _below(builder, key, limit)
 
-            kept = _fold_lines(builder, n, [_keys_of(0)] * width, key_of)
-            _store_lines(context, builder, keys_type, into, place, kept)
+            kept = _fold_lines(builder, n, [keys_of(0)] * width, key_of)
+            store_lines(context, builder, keys_type, into, place, kept)
             return context.get_dummy_value()
 
         signature = types.void(lines, types.int64, types.int64, types.int64, keys, types.int64)
@@ -273,13 +252,14 @@ def _make_top_magnitudes(width):  # type: ignore[no-untyped-def]
     return top
 
 
-def _make_top_values(width):  # type: ignore[no-untyped-def]
+def _make_top_values(width, zeros=False):  # type: ignore[no-untyped-def]
     @intrinsic
     def top(typingctx, lines, bins, row, bound, keys, at):  # type: ignore[no-untyped-def]
         """Write the largest order keys below line ``bound`` of the lines ``bins[row]`` to ``keys[at:]``.
 
         ``bins`` i4[n_bins, size] names lines; size is a power of two.  The low
-        log2(size) bits of a key are the place in the bin; key 0 means no value.
+        log2(size) bits of a key are the place in the bin; key 0 means no value: that of
+        a coordinate that is 0, unless ``zeros`` count.
         """
         del typingctx
 
@@ -290,16 +270,16 @@ def _make_top_values(width):  # type: ignore[no-untyped-def]
             n = builder.extract_value(view.shape, 1)
             start = builder.mul(number_of_bin, n)
             low_bits = _low_mask(builder, n, 0)
-            limit = _load(context, builder, keys_type, into, bound_line, _KEYS)
+            limit = load_line(context, builder, keys_type, into, bound_line, KEYS)
 
             def key_of(number):  # type: ignore[no-untyped-def]
                 line = builder.load(builder.gep(view.data, [builder.add(start, number)]))
-                value = _load(context, builder, lines_type, array, builder.sext(line, n.type))
-                key = _order_key(builder, value, builder.trunc(number, _INT), low_bits)
+                value = load_line(context, builder, lines_type, array, builder.sext(line, n.type))
+                key = _order_key(builder, value, builder.trunc(number, INT), low_bits, zeros)
                 return _below(builder, key, limit)
 
-            kept = _fold_lines(builder, n, [_keys_of(0)] * width, key_of)
-            _store_lines(context, builder, keys_type, into, place, kept)
+            kept = _fold_lines(builder, n, [keys_of(0)] * width, key_of)
+            store_lines(context, builder, keys_type, into, place, kept)
             return context.get_dummy_value()
 
         signature = types.void(lines, bins, types.int64, types.int64, keys, types.int64)
@@ -330,5 +310,13 @@ def _of_any_width(make):  # type: ignore[no-untyped-def]
     return top
 
 
-top_magnitude, top_value = _make_top_magnitudes(1), _make_top_values(1)
-top_magnitudes, top_values = _of_any_width(_make_top_magnitudes), _of_any_width(_make_top_values)
+def _make_top_values_with_zeros(width):  # type: ignore[no-untyped-def]
+    return _make_top_values(width, zeros=True)
+
+
+top_magnitude, top_value, top_place = (
+    make(1) for make in (_make_top_magnitudes, _make_top_values, _make_top_values_with_zeros)
+)
+top_magnitudes, top_values, top_places = map(
+    _of_any_width, (_make_top_magnitudes, _make_top_values, _make_top_values_with_zeros)
+)

@@ -81,6 +81,28 @@ def write_codes(totals, sums, n, out, scores):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def write_distinct(totals, sums, n, shift, out, scores):  # type: ignore[no-untyped-def]
+    """Write the codes ``sums >> shift`` with their scores as `write_codes` does, each code once, at its best.
+
+    totals  f4[>= n], sums u8[>= n], ascending; out i4[c], scores f4[c]
+    """
+    kept = 0
+    for i in range(n):
+        if kept == out.shape[0]:
+            break
+        code = np.int32(sums[i] >> shift)
+        new = True
+        for j in range(kept):
+            new = new and out[j] != code
+        if new:
+            out[kept] = code
+            scores[kept] = totals[i]
+            kept += 1
+    out[kept:] = EMPTY
+    scores[kept:] = NO_COST
+
+
+@device_function
 def best_codes(costs, parts, totals, sums, out, scores):  # type: ignore[no-untyped-def]
     """Write the codes of least total cost to ``out`` i4[n] with their ``scores`` f4[n]; see `best_sums`."""
     n, row = best_sums(costs, parts, totals, sums)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import kernel
 from distlsh.kernels._types import F4_1, F4_2, F4_3, I4_2, I4_3, b1, i8, void
-from distlsh.kernels.lanes import LANES
 from distlsh.kernels.probing import best_flips
 
 

@@ -122,10 +122,7 @@ class Hasher:
 
     def _check(self, rows: Rows, center: Floats | None) -> int:
         n_dims = self.spec.n_dims
-        if not isinstance(rows, np.ndarray | SparseRows):
-            raise TypeError(
-                f"{type(rows).__name__} cannot be hashed; give f4[m, {n_dims}] or SparseRows.of(X)"
-            )
+        _check_types(rows)
         shape = (rows.n_rows, rows.n_dims) if isinstance(rows, SparseRows) else rows.shape
         if len(shape) != 2 or shape[1] != n_dims:
             raise ShapeError(f"vectors to hash have shape {shape}; this hasher takes (m, {n_dims})")
@@ -142,6 +139,20 @@ class Hasher:
         if out.shape != shape:
             raise ShapeError(f"codes would go to an array of shape {out.shape}; it must be {shape}")
         return out
+
+
+def _check_types(rows: Rows) -> None:
+    if isinstance(rows, SparseRows):
+        found = [array.dtype.name for array in (rows.indptr, rows.indices, rows.values)]
+        if found != ["int64", "int32", "float32"]:
+            raise TypeError(f"sparse rows of {', '.join(found)} cannot be hashed; use SparseRows.of(X)")
+    elif not isinstance(rows, np.ndarray):
+        raise TypeError(f"{type(rows).__name__} cannot be hashed; give a float32 array or SparseRows.of(X)")
+    elif rows.dtype != np.float32 or not rows.flags.c_contiguous:
+        raise TypeError(
+            f"an array of {rows.dtype}, strides {rows.strides}, cannot be hashed; give float32 in C order: "
+            "np.ascontiguousarray(X, np.float32)"
+        )
 
 
 def _moved(rows: Rows, center: Floats | None) -> Rows:

@@ -110,7 +110,7 @@ class HashSpec:
     def n_codes(self) -> int:
         """Codes of a query in a table, its own included: the last dimension of arrays of probes."""
         wanted = self.n_probes * (GLOBAL_FACTOR if self.probe_order == "global" else 1)
-        return 1 + min(wanted, int(self._per_hash**self.n_hashes) - 1)
+        return 1 + min(wanted, int(self._per_hash**self.n_hashes) - 1, self.n_buckets - 1)
 
     @property
     def n_choices(self) -> int:

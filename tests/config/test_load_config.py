@@ -107,7 +107,8 @@ def test_no_guess_where_nothing_is_near(write):
         ("model.normalize=1", "model.normalize: found 1; allowed: true or false"),
         (
             "lsh.family=simhash",
-            "lsh.family: found the text 'simhash'; allowed: one of cross_polytope, dwta, fast_srp",
+            "lsh.family: found the text 'simhash'; allowed: one of cross_polytope, dwta, fast_srp, l2, "
+            "sparse_srp, srp, wta",
         ),
         ("run.name=12", "run.name: found 12; allowed: text or null; put it in quotes"),
         ("train.lr_input=-1", "train.lr_input: found -1; allowed: a number > 0 or null"),

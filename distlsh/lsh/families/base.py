@@ -49,10 +49,10 @@ class FamilyInfo:
     probes   offers buckets beside a query's own
     center   may subtract a center from vectors
     mixed    K values, of more kinds than a table has buckets, are hashed to ``code_bits``
+    kind     the class, in a module of the family's name
     """
 
     name: str
-    module: str
     kind: str
     metrics: tuple[Metric, ...]
     probes: bool = True
@@ -67,11 +67,15 @@ _SETS: tuple[Metric, ...] = ("jaccard",)
 _INFOS = {
     info.name: info
     for info in (
-        FamilyInfo("cross_polytope", "cross_polytope", "CrossPolytope", _ANGLES),
-        FamilyInfo("fast_srp", "fast_srp", "FastSrp", _ANGLES),
-        FamilyInfo("dwta", "dwta", "Dwta", ("cosine",)),
-        FamilyInfo("minhash", "minhash", "MinHash", _SETS, probes=False, center=False, mixed=True),
-        FamilyInfo("doph", "doph", "Doph", _SETS, probes=False, center=False, mixed=True),
+        FamilyInfo("cross_polytope", "CrossPolytope", _ANGLES),
+        FamilyInfo("srp", "Srp", _ANGLES),
+        FamilyInfo("fast_srp", "FastSrp", _ANGLES),
+        FamilyInfo("sparse_srp", "SparseSrp", _ANGLES),
+        FamilyInfo("wta", "Wta", ("cosine",)),
+        FamilyInfo("dwta", "Dwta", ("cosine",)),
+        FamilyInfo("l2", "L2", ("euclidean", "dot"), mixed=True),
+        FamilyInfo("minhash", "MinHash", _SETS, probes=False, center=False, mixed=True),
+        FamilyInfo("doph", "Doph", _SETS, probes=False, center=False, mixed=True),
     )
 }
 
@@ -88,6 +92,6 @@ def describe(family: str) -> FamilyInfo:
 def create(spec: HashSpec) -> Family:
     """Return the hash functions of ``spec``: loads, and where needed compiles, the family's kernels."""
     info = describe(spec.family)
-    module = import_module(f"distlsh.lsh.families.{info.module}")
+    module = import_module(f"distlsh.lsh.families.{spec.family}")
     family: Family = getattr(module, info.kind)(spec)
     return family

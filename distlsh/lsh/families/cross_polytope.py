@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels.cross_polytope import cross_polytope_codes, cross_polytope_probes
-from distlsh.kernels.lanes import LANES, MAX_TOP
+from distlsh.kernels.lanes import MAX_TOP
 from distlsh.lsh.families.base import Ids
 from distlsh.lsh.families.lines import LineFamily, aligned
 from distlsh.lsh.families.rotations import Rotations

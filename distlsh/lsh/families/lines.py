@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels.blocks import load_dense, load_sparse, put_sparse, take_sparse
-from distlsh.kernels.lanes import LANES
 from distlsh.lsh.families.base import Ids
 from distlsh.lsh.rows import Floats, Rows, SparseRows, n_rows
 from distlsh.lsh.spec import HashSpec

@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from distlsh.kernels.lanes import LANES
+from distlsh.kernels._ir import LANES
 from distlsh.kernels.sign_bits import sign_codes, sign_probes
 from distlsh.lsh.families.base import Ids
 from distlsh.lsh.families.lines import LineFamily, aligned
-from distlsh.lsh.rows import Floats
+from distlsh.lsh.rows import Floats, Rows, SparseRows
 from distlsh.lsh.spec import HashSpec
+
+_SPARSE = 0.25
+"""Share of non-zeros from which on it is faster to load sparse rows into lines."""
 
 
 class Projection(Protocol):
-    """A projection a hash: n_tables * n_hashes of them."""
+    """A projection for each of n_tables * n_hashes hashes."""
 
     width: int  # lines that it wants
-    keeps_lines: bool  # it leaves them as they are
+    n_lines: int  # coordinates that it writes: one a hash, and perhaps some to fill up
+    keeps_lines: bool  # it leaves lines as they are
 
     def project(self, lines: Floats, coordinates: Floats) -> None:
-        """Write the vectors' coordinates f4[n_blocks, n, 16]; ``lines`` is f4[>= n_blocks, width, 16]."""
+        """Write coordinates f4[n_blocks, n_lines, 16] of vectors in ``lines`` f4[>= n_blocks, width, 16]."""
+
+
+@runtime_checkable
+class SparseProjection(Projection, Protocol):
+    """A projection that takes sparse rows in a time of their non-zeros, to the same last bit."""
+
+    def project_sparse(self, rows: SparseRows, first: int, last: int, coordinates: Floats) -> None:
+        """Write the coordinates f4[n_blocks, n_lines, 16] of rows [first, last)."""
 
 
 class ProjectedFamily(LineFamily):
-    """Hashes coordinates f4[n_blocks, n_tables * n_hashes, 16] that a projection computes."""
+    """Hashes coordinates f4[n_blocks, >= n_tables * n_hashes, 16] that a projection computes."""
 
     def __init__(self, spec: HashSpec, projection: Projection) -> None:
         self.projection = projection
-        n = spec.n_tables * spec.n_hashes
+        n = projection.n_lines
         super().__init__(spec, projection.width, keeps_lines=projection.keeps_lines, more_lines=n)
         self._coordinates = aligned((self.n_blocks, n, LANES), np.float32)
+
+    def codes(self, rows: Rows, center: Floats | None, out: Ids) -> None:
+        """Write the code of each row in each table; see `base.Family`."""
+        found = self._gathered(rows, center)
+        if found is None:
+            super().codes(rows, center, out)
+            return
+        for first, last in found:
+            self.hash_coordinates(self._coordinates, out[first:last])
+
+    def probes(self, rows: Rows, center: Floats | None, out: Ids, scores: Floats) -> None:
+        """Write each query's codes in each table; see `base.Family`."""
+        found = self._gathered(rows, center)
+        if found is None:
+            super().probes(rows, center, out, scores)
+            return
+        shared = len(scores) != len(out)
+        for first, last in found:
+            self.probe_coordinates(
+                self._coordinates, out[first:last], scores if shared else scores[first:last]
+            )
 
     def hash_lines(self, lines: Floats, out: Ids) -> None:
         """Project, then hash."""
@@ -54,6 +88,24 @@ class ProjectedFamily(LineFamily):
         found = self._coordinates[: -(-m // LANES)]
         self.projection.project(lines, found)
         return found
+
+    def _gathered(self, rows: Rows, center: Floats | None) -> Iterator[tuple[int, int]] | None:
+        """Return the ranges of rows whose coordinates are gathered; None: load them into lines."""
+        if not isinstance(rows, SparseRows) or center is not None:
+            return None
+        if not isinstance(self.projection, SparseProjection):
+            return None
+        n_nonzeros = int(rows.indptr[-1] - rows.indptr[0])
+        if n_nonzeros > _SPARSE * rows.n_rows * rows.n_dims:
+            return None
+        return self._gather(self.projection, rows)
+
+    def _gather(self, projection: SparseProjection, rows: SparseRows) -> Iterator[tuple[int, int]]:
+        step = LANES * self.n_blocks
+        for first in range(0, rows.n_rows, step):
+            last = min(first + step, rows.n_rows)
+            projection.project_sparse(rows, first, last, self._coordinates)
+            yield first, last
 
 
 class SignFamily(ProjectedFamily):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distlsh.kernels.lanes import LANES
+from distlsh.kernels._ir import LANES
 from distlsh.kernels.rotation import MIN_WIDTH, N_OWN, N_SHARED, fill_signs, rotated_coordinates
 from distlsh.lsh.families.lines import aligned, u8
 from distlsh.lsh.rows import Floats
@@ -20,6 +20,7 @@ class Rotations:
         padded = 1 << (spec.n_dims - 1).bit_length()
         self.width = max(MIN_WIDTH, padded, coordinates_per_hash)
         needed = spec.n_tables * spec.n_hashes * coordinates_per_hash
+        self.n_lines = spec.n_tables * spec.n_hashes
         n_rotations = -(-needed // self.width)
         self.signs: Floats = np.empty((N_SHARED + N_OWN * n_rotations, self.width), np.float32)
         fill_signs(u8(spec.seed), self.signs)

@@ -1,0 +1,58 @@
+"""Signed projections on few dimensions each, with factors 1 and -1.
+
+Source: Achlioptas 2003, "Database-friendly random projections", theorem 1.1; Li, Hastie & Church
+2006, "Very sparse random projections", section 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distlsh.kernels.bins import fill_bins
+from distlsh.kernels.ternary import GROUP, by_dimension, fill_lists, sum_lines, sum_sparse
+from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.lines import u8
+from distlsh.lsh.families.projected import SignFamily
+from distlsh.lsh.rows import Floats, SparseRows
+from distlsh.lsh.spec import HashSpec
+
+
+class TernaryProjection:
+    """Signed lists of ``density * n_dims`` dimensions for each hash.
+
+    Lists are cut from random permutations, as many as fit: projections of one share no dimension.
+    """
+
+    keeps_lines = True
+
+    def __init__(self, spec: HashSpec) -> None:
+        self.width = spec.n_dims
+        self.n_lines = -(-spec.n_tables * spec.n_hashes // GROUP) * GROUP
+        length = max(1, round(spec.density * spec.n_dims))
+        dims = np.empty((self.n_lines, length), np.int32)
+        fill_bins(u8(spec.seed), spec.n_dims, np.empty(spec.n_dims, np.int32), dims)
+        dims.sort(axis=1)
+        self.lists: Ids = np.empty((self.n_lines // GROUP, length, GROUP), np.int32)
+        fill_lists(u8(spec.seed), dims, self.lists)
+        self._by_dimension: tuple[NDArray[np.int64], Ids] | None = None
+        self._sums: Floats = np.zeros(self.n_lines, np.float32)
+
+    def project(self, lines: Floats, coordinates: Floats) -> None:
+        """See `projected.Projection`."""
+        sum_lines(lines, self.lists, coordinates)
+
+    def project_sparse(self, rows: SparseRows, first: int, last: int, coordinates: Floats) -> None:
+        """See `projected.Projection`."""
+        if self._by_dimension is None:
+            self._by_dimension = np.empty(self.width + 2, np.int64), np.empty(self.lists.size, np.int32)
+            by_dimension(self.lists, *self._by_dimension)
+        where = (rows.indptr, rows.indices, rows.values, first, last)
+        sum_sparse(*where, *self._by_dimension, self._sums, coordinates)
+
+
+class SparseSrp(SignFamily):
+    """A bit is the sign of a sum of some coordinates, half of them negated."""
+
+    def __init__(self, spec: HashSpec) -> None:
+        super().__init__(spec, TernaryProjection(spec))
