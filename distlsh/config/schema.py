@@ -97,9 +97,11 @@ class HiddenLshConfig(HashingConfig, frozen=True):
 
     choice: Literal["tables", "exact", "random"] = "tables"  # of the active neurons
     n_hashes: Annotated[int, Meta(ge=1, le=32)] = 1
-    n_tables: Annotated[int, Meta(ge=1, le=1024)] = 50
-    n_probes: Annotated[int, Meta(ge=0, le=64)] = 0
+    n_tables: Annotated[int, Meta(ge=1, le=1024)] = 64
+    n_probes: Annotated[int, Meta(ge=0, le=64)] = 2
     dim: Annotated[int, Meta(ge=2, le=1024)] = 16
+    bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 128
+    center: bool = False
     # retrieved neurons computed, over those kept; at most a dense layer's
     pool: Annotated[float, Meta(ge=1.0)] = 2.0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distlsh.config.explain import Places, at
 from distlsh.config.schema import Config, HashingConfig
+from distlsh.config.shares import layer_shares
 from distlsh.config.yamlio import KeyPath
 from distlsh.errors import ConfigError
 
@@ -80,8 +81,7 @@ def _hidden(config: Config) -> Iterator[Problem]:
             "give one number, or one for each layer",
         )
         return
-    shares = share if isinstance(share, list) else [share]
-    shares = shares * len(model.hidden) if len(shares) == 1 else shares
+    shares = layer_shares(model)
     if config.lsh.hidden.choice != "tables":
         return
     for i, (inputs, one) in enumerate(zip(model.hidden, shares[1:], strict=False)):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distlsh.config.schema import Activation, Config, Loss, ModelConfig
+from distlsh.config.shares import layer_shares
 from distlsh.errors import CheckpointError, ShapeError
 from distlsh.kernels import optim
 from distlsh.shm.spec import ArraySpec
@@ -139,10 +140,7 @@ class NetworkSpec:
 
 def active_neurons(model: ModelConfig) -> tuple[int, ...]:
     """Return the neurons of each hidden layer that a sample computes, 0 for a dense layer; () if all are."""
-    shares = model.active_share if isinstance(model.active_share, list) else [model.active_share]
-    if len(shares) == 1:
-        shares = shares * len(model.hidden)
-    pairs = zip(shares, model.hidden, strict=True)
+    pairs = zip(layer_shares(model), model.hidden, strict=True)
     active = tuple(0 if share == 1 else max(1, round(share * width)) for share, width in pairs)
     return active if any(active) else ()
 

@@ -13,7 +13,8 @@ from typing import Literal
 import psutil
 
 from distlsh.config.schema import Config
-from distlsh.constants import GLOBAL_FACTOR, LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK
+from distlsh.config.shares import layer_shares
+from distlsh.constants import GLOBAL_FACTOR, LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK, SPARSE_BLOCK
 from distlsh.errors import ResourceError
 from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.spec import ArraySpec
@@ -178,8 +179,24 @@ def _layer_bytes(config: Config) -> int:
     """`model.step.TrainStep`: activations, gradients and masks of a batch, gradients of dense layers."""
     hidden, batch = config.model.hidden, config.train.batch_size
     per_sample = (3 if config.model.dropout > 0 else 2) * sum(hidden) + hidden[-1]
-    pairs = pairwise(hidden)
-    return 4 * (batch * per_sample + sum(a * b for a, b in pairs) + sum(hidden))
+    shares = layer_shares(config.model)
+    pairs = zip(pairwise(hidden), shares[1:], strict=True)
+    gradients = sum(a * b for (a, b), share in pairs if share == 1)
+    return 4 * (batch * per_sample + gradients + sum(hidden)) + _hashed_bytes(config, shares)
+
+
+def _hashed_bytes(config: Config, shares: list[float]) -> int:
+    """`model.layers`: inputs as pairs, queries, codes and candidates, for training and for inference."""
+    lsh, hidden = config.lsh.hidden, config.model.hidden
+    n_codes = lsh.n_tables * (1 + lsh.n_probes)
+    # The first layer's inputs are instances: as wide as the widest layer at a guess.
+    inputs = [max(hidden), *hidden]
+    per_sample = sum(
+        4 * n + (3 + lsh.pool) * share * width + n_codes
+        for n, share, width in zip(inputs, shares, hidden, strict=False)
+        if share < 1
+    )
+    return int(4 * per_sample * (config.train.batch_size + SPARSE_BLOCK))
 
 
 def _active_bytes(config: Config, n_labels: int, max_labels: int) -> int:
