@@ -172,30 +172,35 @@ def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int) -> int:
     """
     sparse = config.lsh.n_active < n_labels
     lists = _active_bytes(config, n_labels, max_labels) if sparse else 20 * n_labels
+    if not sparse and layer_shares(config.model)[-1] < 1:
+        lists += (4 * config.train.batch_size + 1) * n_labels  # a list a sample, over sparse activations
     return _layer_bytes(config) + lists + _evaluation_bytes(config, n_labels, sparse)
 
 
 def _layer_bytes(config: Config) -> int:
-    """`model.step.TrainStep`: activations, gradients and masks of a batch, gradients of dense layers."""
-    hidden, batch = config.model.hidden, config.train.batch_size
-    per_sample = (3 if config.model.dropout > 0 else 2) * sum(hidden) + hidden[-1]
-    shares = layer_shares(config.model)
+    """`model.layers`: activations, gradients and masks of a batch, gradients of dense layers."""
+    hidden, shares = config.model.hidden, layer_shares(config.model)
+    dense = [width for width, share in zip(hidden, shares, strict=True) if share == 1]
+    per_sample = (3 if config.model.dropout > 0 else 2) * sum(dense) + hidden[-1] * shares[-1]
     pairs = zip(pairwise(hidden), shares[1:], strict=True)
     gradients = sum(a * b for (a, b), share in pairs if share == 1)
-    return 4 * (batch * per_sample + gradients + sum(hidden)) + _hashed_bytes(config, shares)
+    batch = config.train.batch_size
+    return int(4 * (batch * per_sample + gradients + sum(dense))) + _hashed_bytes(config, shares)
 
 
 def _hashed_bytes(config: Config, shares: list[float]) -> int:
-    """`model.layers`: inputs as pairs, queries, codes and candidates, for training and for inference."""
+    """`model.layers`: activations as pairs, queries, codes and candidates, for training and inference."""
     lsh, hidden = config.lsh.hidden, config.model.hidden
-    n_codes = lsh.n_tables * (1 + lsh.n_probes)
-    # The first layer's inputs are instances: as wide as the widest layer at a guess.
-    inputs = [max(hidden), *hidden]
-    per_sample = sum(
-        4 * n + (3 + lsh.pool) * share * width + n_codes
-        for n, share, width in zip(inputs, shares, hidden, strict=False)
-        if share < 1
-    )
+    by_tables = lsh.choice == "tables"
+    n_codes = lsh.n_tables * (1 + lsh.n_probes) if by_tables else 0
+    # The first layer's inputs are instances, of unknown length: as the layer is wide, at a guess.
+    inputs = zip([hidden[0], *hidden], [1.0, *shares], strict=False)
+    per_sample = 0.0
+    for (n, before), share, width in zip(inputs, shares, hidden, strict=False):
+        if share < 1:
+            as_pairs = 3 * n if before == 1 else 0
+            choice = n + n_codes + lsh.pool * share * width if by_tables else 0
+            per_sample += as_pairs + choice + 3 * share * width
     return int(4 * per_sample * (config.train.batch_size + SPARSE_BLOCK))
 
 
@@ -209,7 +214,8 @@ def _active_bytes(config: Config, n_labels: int, max_labels: int) -> int:
 
 def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
     """`evaluation.evaluate_rows`: hidden vectors, then scores or candidates; label counts, propensities."""
-    width = max(config.model.hidden)
+    hashed = min(layer_shares(config.model)) < 1
+    width = config.model.hidden[-1] if hashed else max(config.model.hidden)
     block = 4 * ROW_BLOCK * (width + min(n_labels, LABEL_BLOCK))
     if sparse and config.eval.lsh:
         block = max(block, n_labels + 4 * LSH_BLOCK * sum(_reads(config, n_labels)))

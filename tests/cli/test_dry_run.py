@@ -71,6 +71,18 @@ def test_plan_has_a_rehasher_only_with_tables():
     assert "tables.ids" not in names
 
 
+def test_plan_lists_the_arrays_of_hashed_hidden_layers():
+    """A hashed layer has rows, marks and tables of its own, and a rehasher, also below a dense output."""
+    config = load_config(None, ["lsh.n_active=30000", "model.hidden=[64, 96]", "model.active_share=[1, 0.1]"])
+    items = {item.name: item for item in memory_plan(config, *measure(config)).items}
+    assert {"rehasher", "hidden.1.dirty", "hidden.1.tables.ids", "tables.generation"} <= items.keys()
+    assert not {"input.dirty", "input.tables.ids", "tables.ids"} & items.keys()
+    assert items["hidden.1.weights"].detail == "f4[96, 64]"
+    assert items["hidden.1.bias"].detail == "f4[96, 1]"
+    assert items["hidden.1.tables.codes"].lower == "lsh.hidden.n_tables"
+    assert items["hidden.1.tables.center"].detail == "f4[2, 65]"
+
+
 def test_sizes_of_a_file_come_from_the_file(tmp_path):
     """A configuration names no data set size: it is read."""
     (tmp_path / "d.txt").write_text("3 5 4\n0,1 0:1.0 4:2\n2 1:1\n\n".replace("\n\n", "\n3 2:1\n"))

@@ -128,6 +128,7 @@ class Machinery:
         "model: {hidden: [256]}, lsh: {n_hashes: 1}",
         "model: {hidden: [64, 512], dropout: 0.1}, train: {batch_size: 512}",
         "model: {hidden: [128]}, lsh: {n_active: 30_000}",
+        "model: {hidden: [512, 256], active_share: 0.1}, lsh: {n_active: 30_000, hidden: {choice: exact}}",
         "model: {hidden: [32]}, lsh: {n_tables: 8, n_probes: 0, dim: 32}, train: {batch_size: 1024}",
     ],
 )
