@@ -116,6 +116,26 @@ class Model:
             method,
         )
 
+    @property
+    def output_weights(self) -> Floats:
+        """The output rows f4[n_labels, d], read-only."""
+        return self._network.output.weights
+
+    def hidden(self, dataset: Dataset, rows: Rows | None = None) -> Floats:
+        """Return what the output layer, and so the hash tables, are asked with: f4[m, d].
+
+        rows  i8[m] of the data set; None: all
+        """
+        self._check_data(replace(dataset, n_labels=0))
+        chosen = _chosen_rows(dataset, rows)
+        out = np.empty((len(chosen), self.spec.width), np.float32)
+
+        def work(first: int, last: int) -> None:
+            out[first:last] = self._network.hidden(dataset, chosen[first:last])
+
+        in_blocks(len(chosen), work)
+        return out
+
     def predict_rows(
         self, dataset: Dataset, rows: Rows | None = None, k: int = 5, method: str = "exact"
     ) -> tuple[NDArray[np.int64], Floats]:
