@@ -21,7 +21,7 @@ from distlsh.inference import Model, predict_to_file
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import Tables, table_specs
-from distlsh.model.checkpoint import MANIFEST, write_checkpoint
+from distlsh.model.checkpoint import MANIFEST, read_checkpoint, write_checkpoint
 from distlsh.model.spec import NetworkSpec, array_shapes
 
 N_FEATURES, N_LABELS, WIDTH, M = 20, 300, 16, 257
@@ -110,6 +110,28 @@ def test_all_forms_of_the_features_predict_alike(saved, features: np.ndarray) ->
     some, some_scores = model.predict_rows(dataset, np.array([200, 3]), k=3)
     np.testing.assert_array_equal(some, ids[[200, 3]])
     np.testing.assert_allclose(some_scores, scores[[200, 3]], rtol=1e-5)
+
+
+def test_hidden_vectors_and_output_rows_give_the_logits(saved, features: np.ndarray) -> None:
+    """Their products times the scale are what `predict` ranks; a subset of rows gives its part."""
+    model = Model.load(saved[0])
+    dataset = Dataset.from_csr(sparse.csr_array(features), n_labels=N_LABELS)
+    hidden = model.hidden(dataset)
+    expected = logits(saved[1], saved[2], features)
+    np.testing.assert_allclose(model.spec.scale * hidden @ model.output_weights.T, expected, atol=1e-3)
+    np.testing.assert_array_equal(model.hidden(dataset, np.array([200, 3])), hidden[[200, 3]])
+    assert not model.output_weights.flags.writeable
+
+
+def test_tables_written_before_there_were_transforms_load(tmp_path: Path, features: np.ndarray) -> None:
+    """A checkpoint without the lengths that transforms need predicts by its tables as ever."""
+    run_dir, _, arrays = save(tmp_path / "new")
+    older = tmp_path / "older"
+    _, state = read_checkpoint(run_dir / "checkpoints" / "final")
+    kept = {name: array for name, array in arrays.items() if name != "tables.max_norm"}
+    write_checkpoint(older / "checkpoints", "final", kept, state, keep=2)
+    expected = Model.load(run_dir).predict(features, method="lsh")[0]
+    np.testing.assert_array_equal(Model.load(older).predict(features, method="lsh")[0], expected)
 
 
 def test_lsh_predictions_are_the_best_of_the_retrieved(saved, features: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Which hash functions find a trained output layer's best labels, at what share of the labels retrieved.
 
-    python benchmarks/recall/output_layer.py RUN --data TEST_FILE [--shares 0.002 0.01 0.04] [--out DIR] [--quick]
+    python benchmarks/recall/output_layer.py RUN --data TEST_FILE [--quick]
 
 For every family, of all numbers of hashes, widths, tables and probes (up to --tables and --probes), the
 setting with the highest recall of the exact top 10 among those that retrieve at most the given share

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.constants import LSH_BLOCK
+from distlsh.constants import CACHE_LINE_BYTES, LSH_BLOCK
 from distlsh.evaluation.topk import NO_BIAS
 from distlsh.kernels.topk import candidate_topk
 from distlsh.lsh.biased import as_queries
@@ -26,6 +26,10 @@ Ids = NDArray[np.int32]
 Counts = NDArray[np.int32]
 
 
+_OLDER = {"tables.max_norm": np.zeros((2, CACHE_LINE_BYTES // 4), np.float32)}
+"""What tables of checkpoints lack that were written before there were transforms."""
+
+
 class TableView:
     """The hash tables of a checkpoint, read-only, with scratch for each thread that asks."""
 
@@ -36,7 +40,7 @@ class TableView:
         """
         self.spec = HashSpec.from_state(state)
         buffer = int(arrays["tables.generation"][0]) % 2
-        self.tables = Tables(arrays, buffer, state["bucket_policy"], self.spec.seed)
+        self.tables = Tables(_OLDER | dict(arrays), buffer, state["bucket_policy"], self.spec.seed)
         self._local = threading.local()
 
     def hasher(self) -> Hasher:
