@@ -56,7 +56,20 @@ def _next_bucket(ids, sizes, codes, number):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-untyped-def]
+def take_labels(label_indptr, labels, row, counts, active):  # type: ignore[no-untyped-def]
+    """Begin ``active`` with an instance's distinct labels; return how many."""
+    at = 0
+    for i in range(label_indptr[row], label_indptr[row + 1]):
+        label = labels[i]
+        if counts[label] != CHOSEN:
+            counts[label] = CHOSEN
+            active[at] = label
+            at += 1
+    return at
+
+
+@device_function
+def count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-untyped-def]
     """Count how many of the query's buckets hold each id; return the distinct ids found.
 
     ``codes`` i4[n_tables, n_probes + 1]; ``touched`` takes the ids in the order found,
@@ -92,7 +105,7 @@ def _count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-
 
 
 @device_function
-def _take_best(counts, touched, n, room, levels, state, active, at):  # type: ignore[no-untyped-def]
+def take_best(counts, touched, n, room, levels, state, active, at):  # type: ignore[no-untyped-def]
     """Append up to ``room`` of the touched ids to ``active`` by descending count; reset the others.
 
     The ids hit c times start at place ``at + levels[c + 1]``: behind those hit more often.
@@ -128,7 +141,7 @@ def _take_best(counts, touched, n, room, levels, state, active, at):  # type: ig
 
 
 @device_function
-def _take_random(counts, n_labels, end, state, active, at):  # type: ignore[no-untyped-def]
+def take_random(counts, n_labels, end, state, active, at):  # type: ignore[no-untyped-def]
     """Append distinct ids drawn uniformly from those not yet active, until ``end`` places are filled."""
     end = min(end, n_labels)
     while at < end:
@@ -181,19 +194,13 @@ def select_active(  # type: ignore[no-untyped-def]
     for sample in range(rows.shape[0]):
         chosen = active[sample]
         state = seeds[sample : sample + 1]
-        at = 0
-        for i in range(label_indptr[rows[sample]], label_indptr[rows[sample] + 1]):
-            label = labels[i]
-            if counts[label] != CHOSEN:
-                counts[label] = CHOSEN
-                chosen[at] = label
-                at += 1
+        at = take_labels(label_indptr, labels, rows[sample], counts, chosen)
         bounds[sample, 0] = at
-        n = _count_hits(ids, sizes, codes[sample], counts, touched, levels)
+        n = count_hits(ids, sizes, codes[sample], counts, touched, levels)
         room = max(0, n_active - n_random - at)
-        at = _take_best(counts, touched, n, room, levels, state, chosen, at)
+        at = take_best(counts, touched, n, room, levels, state, chosen, at)
         bounds[sample, 1] = at
-        at = _take_random(counts, n_labels, n_active, state, chosen, at)
+        at = take_random(counts, n_labels, n_active, state, chosen, at)
         bounds[sample, 2] = at
         for i in range(at):
             counts[chosen[i]] = np.uint16(0)
