@@ -25,6 +25,8 @@ Family = Literal["cross_polytope", "srp", "fast_srp", "sparse_srp", "wta", "dwta
 Probing = Literal["query_directed", "step_wise"]
 ProbeOrder = Literal["table", "global"]
 Transform = Literal["none", "simple", "l2_alsh", "sign_alsh"]
+Policy = Literal["fifo", "reservoir", "bottom_k"]
+Sampling = Literal["topk", "vanilla", "threshold", "score"]
 
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,7 +90,7 @@ class HashingConfig(_Group, frozen=True):
     code_bits: Annotated[int, Meta(ge=1, le=24)] = 16  # of the codes of l2
     transform: Transform = "none"  # of rows and queries, for inner products
     bucket_size: Annotated[int, Meta(ge=1, le=65536)] = 64
-    bucket_policy: Literal["fifo", "reservoir"] = "fifo"
+    bucket_policy: Policy = "fifo"
     center: bool = True  # hash rows relative to their mean
 
 
@@ -109,6 +111,9 @@ class HiddenLshConfig(HashingConfig, frozen=True):
 class LshConfig(HashingConfig, frozen=True):
     n_active: Positive = 512  # budget of active outputs a sample
     n_random: Count = 0  # of these, at least so many random ones
+    sampling: Sampling = "topk"  # how retrieved outputs are chosen
+    min_hits: Positive = 2  # buckets that must hold an output (sampling threshold)
+    pool: Positive = 2048  # outputs whose scores are estimated (sampling score)
     hidden: HiddenLshConfig = msgspec.field(default_factory=HiddenLshConfig)
 
 

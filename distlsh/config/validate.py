@@ -58,6 +58,11 @@ def _lsh(config: Config) -> Iterator[Problem]:
             "lsh.n_random",
             f"found {lsh.n_random}, more than lsh.n_active ({lsh.n_active}), of which it is a part",
         )
+    if lsh.sampling == "score" and lsh.pool < lsh.n_active:
+        yield (
+            "lsh.pool",
+            f"found {lsh.pool}, less than lsh.n_active ({lsh.n_active}), which are chosen from it; raise it",
+        )
 
 
 def _hashing(group: str, lsh: HashingConfig, width: int, what: str) -> Iterator[Problem]:

@@ -329,9 +329,7 @@ def keep_scored(sketch, planes, scales, candidates, found, budget, keys, out):  
     """
     for sample in range(candidates.shape[0]):
         n = found[sample]
-        score_pool(
-            sketch, planes[sample], scales[sample, 0], scales[sample, 1], candidates[sample], n, keys
-        )
+        score_pool(sketch, planes[sample], scales[sample, 0], scales[sample, 1], candidates[sample], n, keys)
         keep_largest(keys, n, budget)
         n = min(n, budget)
         for i in range(n):

@@ -21,9 +21,10 @@ from numba.core import types
 
 from distlsh.kernels._jit import device_function, intrinsic, kernel
 from distlsh.kernels._types import F4_1, F4_1R, F4_2, F4_2R, I4_1R, U8_2, f4, i4, i8, u4, u8, void
+from distlsh.kernels.blocks import load_block
 from distlsh.kernels.lanes import LANES, float_of
 from distlsh.kernels.prefetch import prefetch
-from distlsh.kernels.rotation import N_SHARED, prepare_block
+from distlsh.kernels.rotation import spread
 
 WORD = 64
 U8_2R = U8_2.copy(readonly=True)
@@ -89,6 +90,14 @@ def estimate(sketch, row, planes, offset, step):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def _rotate_block(vectors, first, center, signs, lines):  # type: ignore[no-untyped-def]
+    """Load up to 16 vectors into ``lines`` f4[width, 16] and rotate them; they grow ``width``-fold."""
+    load_block(vectors, first, vectors.shape[0] - 1, center, lines)
+    lines[vectors.shape[1] :] = f4(0.0)
+    spread(lines, signs)
+
+
+@device_function
 def _scale_lanes(lines, step, width, inverse, factors, half):  # type: ignore[no-untyped-def]
     """Set each lane's 1 / step and the factor that makes its inner product with itself exact."""
     for lane in range(LANES):
@@ -134,7 +143,7 @@ def sketch_rows(vectors, center, signs, step, n_planes, rows, lines, scratch, sk
     half = 1 << (n_planes - 1)
     inverse, factors = scratch[0], scratch[1]
     for first in range(0, m, LANES):
-        prepare_block(vectors, first, m - 1, center, signs, lines)
+        _rotate_block(vectors, first, center, signs, lines)
         _scale_lanes(lines, step, width, inverse, factors, half)
         for lane in range(min(LANES, m - first)):
             row = sketch[rows[first + lane]]
@@ -167,13 +176,13 @@ def sketch_queries(queries, zeros, signs, n_planes, lines, planes, scales):  # t
     words = width // WORD
     middle = f4(0.5) - f4(1 << (n_planes - 1))
     for first in range(0, m, LANES):
-        prepare_block(queries, first, m - 1, zeros, signs, lines)
+        _rotate_block(queries, first, zeros, signs, lines)
         for lane in range(min(LANES, m - first)):
             largest = f4(0.0)
             for i in range(width):
                 largest = max(largest, abs(lines[i, lane]))
             step = largest / f4(7.5)
-            total = 0
+            total = i8(0)
             row = planes[first + lane]
             row[:] = u8(0)
             for i in range(width):

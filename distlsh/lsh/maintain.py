@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.lsh.hasher import Floats, Hasher, Ids
+from distlsh.lsh.sketch import Sketcher
 from distlsh.lsh.tables import Tables
 
 _BATCH = 4096
@@ -15,6 +16,9 @@ _BATCH = 4096
 
 _MOVES = 1 << 17
 """Rows inserted or moved at a time: many, since the tables are gone through one by one."""
+
+_STEPS = 8
+"""Steps of a weight in an octave: a weight that changes takes its row to new places in all its buckets."""
 
 BeforeRows = Callable[[Ids], None]
 """Called with the ids whose rows are about to be read: to clear their dirty marks, to show life."""
@@ -28,23 +32,22 @@ def build(
     Rows are hashed relative to ``tables.center``, and where they are transformed with
     ``tables.max_norm``: set them first (`Frame.take`, or zeros without a transform).
     They are inserted in a random order made from ``seed``: in id order, full FIFO buckets
-    would always drop the low ids.  Writes ``tables.codes``.
+    would always drop the low ids.  Writes ``tables.codes``, and ``tables.sketch`` where there is one.
     """
-    changed = 0
-    for first in range(0, tables.n_rows, _BATCH):
+    reader = _RowReader(tables, hasher, weights, before_rows)
+    changed, n_rows = 0, tables.n_rows
+    row_weights = np.empty(n_rows if tables.weights is not None else 0, np.float32)
+    for first in range(0, n_rows, _BATCH):
         stored = tables.codes[first : first + _BATCH]
-        if before_rows is not None:
-            before_rows(np.arange(first, first + len(stored), dtype=np.int32))
-        codes = hasher.codes(
-            weights[first : first + len(stored)], center=tables.center, max_norm=float(tables.max_norm[0])
-        )
+        ids = np.arange(first, first + len(stored), dtype=np.int32)
+        codes = reader.read(ids, slice(first, first + len(stored)), row_weights[first : first + len(stored)])
         changed += int(np.count_nonzero(codes != stored))
         stored[...] = codes
     tables.clear()
-    order = np.random.default_rng(seed).permutation(tables.n_rows).astype(np.int32)
-    for first in range(0, len(order), _MOVES):
+    order = np.random.default_rng(seed).permutation(n_rows).astype(np.int32)
+    for first in range(0, n_rows, _MOVES):
         ids = order[first : first + _MOVES]
-        tables.insert(ids, tables.codes[ids])
+        tables.insert(ids, tables.codes[ids], row_weights[ids] if len(row_weights) else None)
         if before_rows is not None:
             before_rows(ids[:0])  # a sign of life: no rows are read
     return changed
@@ -61,25 +64,54 @@ def refresh(
     """Hash the given ``rows`` i4[n], distinct, again and move those whose codes changed; return the moves.
 
     ``tables`` must hold what ``tables.codes`` says: first `Tables.copy_from` the buffer
-    that was last built or refreshed.  Writes ``tables.codes``.
+    that was last built or refreshed.  Writes ``tables.codes``, and ``tables.sketch`` where there is one.
     """
+    reader = _RowReader(tables, hasher, weights, before_rows)
     moved = 0
     for first in range(0, len(rows), _MOVES):
         ids = rows[first : first + _MOVES]
-        codes = _codes_of(ids, hasher, weights, tables, before_rows)
-        moved += tables.move(ids, tables.codes[ids], codes)
+        codes = np.empty((len(ids), hasher.spec.n_tables), np.int32)
+        row_weights = np.empty(len(ids) if tables.weights is not None else 0, np.float32)
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
+            codes[start : start + _BATCH] = reader.read(some, some, row_weights[start : start + _BATCH])
+        moved += tables.move(ids, tables.codes[ids], codes, row_weights if len(row_weights) else None)
         tables.codes[ids] = codes
     return moved
 
 
-def _codes_of(
-    ids: Ids, hasher: Hasher, weights: Floats, tables: Tables, before_rows: BeforeRows | None
-) -> Ids:
-    codes = np.empty((len(ids), hasher.spec.n_tables), np.int32)
-    for first in range(0, len(ids), _BATCH):
-        some = ids[first : first + _BATCH]
-        if before_rows is not None:
-            before_rows(some)
-        max_norm = float(tables.max_norm[0])
-        hasher.codes(weights[some], codes[first : first + len(some)], tables.center, max_norm)
-    return codes
+class _RowReader:
+    """Reads rows once for all that the tables keep of them: codes, sketches, weights."""
+
+    def __init__(
+        self, tables: Tables, hasher: Hasher, weights: Floats, before_rows: BeforeRows | None
+    ) -> None:
+        spec = hasher.spec
+        self._tables, self._hasher, self._weights, self._before_rows = tables, hasher, weights, before_rows
+        self._sketcher = Sketcher(spec.n_dims, spec.seed) if tables.sketch is not None else None
+
+    def read(self, ids: Ids, which: slice | Ids, row_weights: Floats) -> Ids:
+        """Return the codes of rows ``ids`` i4[m], found at ``which``; keep their sketches.
+
+        row_weights  f4[m], written; or f4[0]: not wanted
+        """
+        if self._before_rows is not None:
+            self._before_rows(ids)
+        rows, center = self._weights[which], self._tables.center
+        if self._sketcher is not None and self._tables.sketch is not None:
+            self._sketcher.rows(rows, ids, center, self._tables.sketch)
+        if len(row_weights):
+            row_weights[...] = weights_of(rows, center)
+        return self._hasher.codes(rows, center=center, max_norm=float(self._tables.max_norm[0]))
+
+
+def weights_of(rows: Floats, center: Floats) -> Floats:
+    """Return f4[m]: the norms of ``rows`` f4[m, d] less ``center`` f4[d], to within 1/16 of an octave.
+
+    Zero where a norm is.  Rounded, so that a row that changes a little keeps its places.
+    """
+    norms = np.linalg.norm(rows - center, axis=1)
+    with np.errstate(divide="ignore"):
+        steps = np.round(np.log2(norms) * _STEPS)
+    found: Floats = np.exp2(steps / _STEPS).astype(np.float32)
+    return found

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from distlsh.errors import ShapeError
 from distlsh.kernels.lanes import LANES
-from distlsh.kernels.rotation import MIN_WIDTH, N_SHARED, fill_signs
-from distlsh.kernels.sketch import QUERY_PLANES, WORD, estimate_rows, sketch_queries, sketch_rows
 from distlsh.shm.spec import ArraySpec
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 Words = NDArray[np.uint64]
+
+WORD = 64
+QUERY_PLANES = 4
+_ROUNDS = 2
 
 SKETCH_BITS = 2
 """Bits a coordinate.  Measured by ``benchmarks/kernels/sketch.py``: see docs/lsh.md."""
@@ -32,7 +34,7 @@ class QuerySketch(NamedTuple):
 
 
 def _width(n_dims: int) -> int:
-    return max(MIN_WIDTH, 1 << (n_dims - 1).bit_length())
+    return max(WORD, 1 << (n_dims - 1).bit_length())
 
 
 def sketch_spec(n_rows: int, n_dims: int, bits: int = SKETCH_BITS) -> ArraySpec:
@@ -48,10 +50,13 @@ class Sketcher:
     """
 
     def __init__(self, n_dims: int, seed: int = 1, bits: int = SKETCH_BITS) -> None:
+        # Imported when used: most runs keep no sketches, and load no kernels for them.
+        from distlsh.kernels.rotation import fill_signs
+
         width = _width(n_dims)
         self.n_dims, self.bits = n_dims, bits
         self._words = width // WORD
-        self._signs: Floats = np.empty((N_SHARED, width), np.float32)
+        self._signs: Floats = np.empty((_ROUNDS, width), np.float32)
         fill_signs(np.uint64((seed ^ 0x5CE7C4) & 0xFFFFFFFFFFFFFFFF), self._signs)
         self._lines: Floats = np.zeros((width, LANES), np.float32)
         self._scratch: Floats = np.zeros((2, LANES), np.float32)
@@ -69,6 +74,8 @@ class Sketcher:
                 f"{len(vectors)} vectors for ids of shape {ids.shape}; one id a vector, "
                 f"each in [0, {len(sketch)}), is needed"
             )
+        from distlsh.kernels.sketch import sketch_rows
+
         step = np.float32(_STEPS[self.bits])
         sketch_rows(
             vectors, center, self._signs, step, self.bits, ids, self._lines, self._scratch, sketch
@@ -76,6 +83,8 @@ class Sketcher:
 
     def queries(self, vectors: Floats) -> QuerySketch:
         """Return what `estimate` needs of ``vectors`` f4[m, n_dims]."""
+        from distlsh.kernels.sketch import sketch_queries
+
         self._check(vectors)
         m = len(vectors)
         planes: Words = np.empty((m, QUERY_PLANES * self._words), np.uint64)
@@ -88,6 +97,8 @@ class Sketcher:
 
         sketch  u8[n_rows, words], of `sketch_spec`
         """
+        from distlsh.kernels.sketch import estimate_rows
+
         out: Floats = np.empty(len(ids), np.float32)
         estimate_rows(sketch, ids, len(ids), queries.planes, queries.scales, query, out)
         return out

@@ -1,91 +1,63 @@
-"""Hash tables in flat, shared arrays: two buffers, one of them current."""
+"""Hash tables in flat arrays, which processes may share: two buffers, one of them current."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.constants import CACHE_LINE_BYTES
-from distlsh.errors import ConfigError, ShapeError
+from distlsh.config.schema import Policy
+from distlsh.constants import EMPTY
+from distlsh.errors import ConfigError, ShapeError, UsageError
 from distlsh.kernels.tables import FIFO, RESERVOIR, copy_changed, insert_rows, move_rows, remove_rows
+from distlsh.lsh.layout import GENERATION, N_BUFFERS, table_specs
 from distlsh.lsh.spec import HashSpec
-from distlsh.shm.generation import GENERATION_WIDTH
-from distlsh.shm.spec import ArraySpec
+from distlsh.lsh.stats import TableStats
+from distlsh.lsh.storage import read_tables, write_tables
+
+__all__ = ["GENERATION", "N_BUFFERS", "POLICIES", "TableStats", "Tables", "table_specs"]
 
 Ids = NDArray[np.int32]
+Floats = NDArray[np.float32]
 Marks = NDArray[np.uint8]
 
-POLICIES = {"fifo": FIFO, "reservoir": RESERVOIR}
-N_BUFFERS = 2
-GENERATION = "tables.generation"
-
-
-def table_specs(spec: HashSpec, n_rows: int, bucket_size: int) -> list[ArraySpec]:
-    """Return the shared arrays that hold both buffers of the tables of ``n_rows`` ids.
-
-    tables.ids         i4[2, n_tables, n_buckets, bucket_size]: ids, oldest to newest
-    tables.sizes       i4[2, n_tables, n_buckets]: ids that a bucket holds
-    tables.seen        i4[2, n_tables, n_buckets]: ids that belong to it, held or not
-    tables.unpaired    i4[2, n_tables, n_buckets]: removals that no insertion made good (reservoir)
-    tables.codes       i4[n_rows, n_tables]: code of each row as last inserted, EMPTY (-1): none
-    tables.center      f4[2, n_dims]: what rows were hashed relative to
-    tables.max_norm    f4[2, 16]: place 0 is the length that a transform took for the longest row's
-    tables.generation  i8[8]: place 0 is the current generation
-
-    New memory is zeros, which is right for all but ``tables.codes``: fill that with EMPTY.
-    """
-    buckets = (N_BUFFERS, spec.n_tables, spec.n_buckets)
-    narrower = "lsh.n_hashes" + (" or lsh.dim" if spec.family == "cross_polytope" else "")
-
-    def array(name: str, shape: tuple[int, ...], dtype: str, lower: str) -> ArraySpec:
-        return ArraySpec(f"tables.{name}", shape, dtype, persistent=True, lower=lower)
-
-    return [
-        array("ids", (*buckets, bucket_size), "i4", f"lsh.bucket_size, lsh.n_tables or {narrower}"),
-        array("sizes", buckets, "i4", f"lsh.n_tables or {narrower}"),
-        array("seen", buckets, "i4", f"lsh.n_tables or {narrower}"),
-        array("unpaired", buckets, "i4", f"lsh.n_tables or {narrower}"),
-        array("codes", (n_rows, spec.n_tables), "i4", "lsh.n_tables"),
-        array("center", (N_BUFFERS, spec.n_dims), "f4", "model.hidden"),
-        array("max_norm", (N_BUFFERS, CACHE_LINE_BYTES // 4), "f4", ""),
-        array("generation", (GENERATION_WIDTH,), "i8", ""),
-    ]
-
-
-@dataclass(frozen=True)
-class TableStats:
-    """How full one buffer is; shares are of all buckets of all tables."""
-
-    n_ids: int  # held, summed over tables
-    n_seen: int  # inserted and not removed, summed over tables
-    size_mean: float  # of the buckets that hold any
-    size_max: int
-    used_share: float  # buckets that hold any
-    full_share: float  # buckets that hold as many as they can
-    overflow_share: float  # of the ids seen, those that no bucket holds
+POLICIES: tuple[str, ...] = get_args(Policy)
+_CODES = {"fifo": FIFO, "reservoir": RESERVOIR}
+_SAVED = ("ids", "sizes", "seen", "unpaired", "center", "max_norm", "codes", "weights", "sketch")
 
 
 class Tables:
     """One buffer of the tables.
 
-    ``arrays`` maps the names of `table_specs` to arrays; ``buffer`` is 0 or 1; ``policy``
-    "fifo" or "reservoir"; ``seed`` is of the reservoir's choices, which depend on the
-    bucket, its population and the id alone, so no random state is kept.
+    arrays  maps the names of `table_specs` to arrays
+    buffer  0 or 1
+    policy  what a full bucket keeps: "fifo" the newest ids, "reservoir" a uniform sample of all,
+            "bottom_k" a sample weighted by the ids' weights
+    seed    of the choices of "reservoir", which depend on the bucket, its population and the id alone,
+            and of "bottom_k", which depend on table and id alone: no random state is kept
+    spec    how rows are hashed; needed by `save` alone
 
     Views, writable by one process at a time:
-    ids       i4[n_tables, n_buckets, bucket_size]
-    sizes     i4[n_tables, n_buckets]
-    center    f4[n_dims]
-    max_norm  f4[16], of which place 0 is used
-    codes     i4[n_rows, n_tables], shared by both buffers; callers keep it, the methods do not touch it
+    ids      i4[n_tables, n_buckets, bucket_size]
+    sizes    i4[n_tables, n_buckets]
+    center   f4[n_dims]
+    max_norm f4[16], of which place 0 is used
+    codes    i4[n_rows, n_tables], shared by both buffers; callers keep it, the methods do not touch it
+    weights  f4[n_rows] with "bottom_k", shared by both buffers, kept by the methods; None otherwise
+    sketch   u8[n_rows, words], shared by both buffers, kept by callers; None where there is none
     """
 
     def __init__(
-        self, arrays: Mapping[str, NDArray[Any]], buffer: int, policy: str = "fifo", seed: int = 1
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        buffer: int,
+        policy: str = "fifo",
+        seed: int = 1,
+        spec: HashSpec | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise ConfigError(f"lsh.bucket_policy is {policy!r}; it must be one of {', '.join(POLICIES)}")
@@ -95,13 +67,60 @@ class Tables:
         self.sizes: Ids = arrays["tables.sizes"][buffer]
         self.seen: Ids = arrays["tables.seen"][buffer]
         self.unpaired: Ids = arrays["tables.unpaired"][buffer]
-        self.center: NDArray[np.float32] = arrays["tables.center"][buffer]
-        self.max_norm: NDArray[np.float32] = arrays["tables.max_norm"][buffer]
+        self.center: Floats = arrays["tables.center"][buffer]
+        self.max_norm: Floats = arrays["tables.max_norm"][buffer]
         self.codes: Ids = arrays["tables.codes"]
-        self._policy = POLICIES[policy]
+        self.weights: Floats | None = arrays["tables.weights"] if policy == "bottom_k" else None
+        self.sketch: NDArray[np.uint64] | None = arrays.get("tables.sketch")
+        self.policy, self.seed, self.spec = policy, seed, spec
+        self._policy = _CODES.get(policy)
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
         self._changed: Marks = np.zeros((0, 0), np.uint8)  # none kept until there is a copy to compare with
         self._copied_with: Tables | None = None
+
+    @classmethod
+    def create(
+        cls,
+        spec: HashSpec,
+        n_rows: int,
+        bucket_size: int = 64,
+        policy: str = "fifo",
+        seed: int = 1,
+        *,
+        sketch: bool = False,
+    ) -> Tables:
+        """Return empty tables of one buffer in this process's own memory: `table_bytes` of it."""
+        specs = table_specs(spec, n_rows, bucket_size, policy=policy, sketch=sketch, buffers=1)
+        arrays = {item.name: np.zeros(item.shape, item.dtype) for item in specs}
+        arrays["tables.codes"][...] = EMPTY
+        return cls(arrays, 0, policy, seed, spec)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = True) -> Tables:
+        """Return tables that `save` wrote.
+
+        mmap    map the files read-only, so that all processes that do share their pages; the tables
+                can then be read, not changed
+        verify  compare checksums, which reads the files once; sizes are always compared
+
+        Raises StoreError, naming the file, for a damaged or foreign folder.
+        """
+        arrays, spec, settings = read_tables(Path(path), mmap=mmap, verify=verify)
+        own = {"tables.codes", "tables.weights", "tables.sketch"}
+        named = {f"tables.{name}": array for name, array in arrays.items()}
+        buffered = {name: array if name in own else array[np.newaxis] for name, array in named.items()}
+        return cls(buffered, 0, settings["policy"], settings["seed"], spec)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tables to a folder: ``.npy`` files and a manifest; tables saved there are replaced.
+
+        Nobody may write to the tables meanwhile.  Raises UsageError for tables made without
+        a ``spec`` and for a folder of something else, ResourceError where it cannot be written.
+        """
+        if self.spec is None:
+            raise UsageError("only tables that know how rows were hashed can be saved; give Tables a spec")
+        arrays = {name: getattr(self, name) for name in _SAVED if getattr(self, name) is not None}
+        write_tables(Path(path), arrays, self.spec, {"policy": self.policy, "seed": self.seed})
 
     @property
     def n_tables(self) -> int:
@@ -124,19 +143,30 @@ class Tables:
         return int(self.codes.shape[0])
 
     def clear(self) -> None:
-        """Empty every bucket; leaves the center, ``max_norm`` and ``codes``."""
+        """Empty every bucket; leaves all that is not of buckets."""
+        self._check_writable()
         for array in (self.sizes, self.seen, self.unpaired):
             array[...] = 0
         self._changed[...] = 1
 
-    def insert(self, ids: Ids, codes: Ids) -> None:
+    def insert(self, ids: Ids, codes: Ids, weights: Floats | None = None) -> None:
         """Insert ``ids`` i4[n], none of them in the tables, by ``codes`` i4[n, n_tables]; -1 skips a table.
 
+        weights  f4[n], of the ids; needed by, and only used with, policy "bottom_k"
+
         Fast for many ids a call: it goes table by table.
-        Raises ShapeError for other shapes, and for ids or codes out of range.
+        Raises ShapeError for other shapes, and for ids or codes out of range; UsageError for
+        missing weights and for tables that are mapped read-only.
         """
         self._check(ids, codes)
-        insert_rows(*self._arrays(), self._changed, self._policy, self._seed, ids, codes)
+        if self._policy is not None:
+            insert_rows(*self._arrays(), self._changed, self._policy, self._seed, ids, codes)
+            return
+        from distlsh.kernels.bottom_k import insert_ranked
+
+        stored = self._weights_of(ids, weights)
+        stored[ids] = weights
+        insert_ranked(*self._ranked(), self._changed, self._seed, stored, ids, codes)
 
     def remove(self, ids: Ids, codes: Ids) -> None:
         """Take out ``ids`` i4[n] inserted with ``codes`` i4[n, n_tables]; the others keep their order.
@@ -144,19 +174,42 @@ class Tables:
         Raises ShapeError for other shapes, and for ids or codes out of range.
         """
         self._check(ids, codes)
-        remove_rows(*self._arrays(), self._changed, self._policy, ids, codes)
+        if self._policy is not None:
+            remove_rows(*self._arrays(), self._changed, self._policy, ids, codes)
+            return
+        from distlsh.kernels.bottom_k import remove_ranked
 
-    def move(self, ids: Ids, old_codes: Ids, new_codes: Ids) -> int:
+        remove_ranked(*self._ranked(), self._changed, ids, codes)
+
+    def move(self, ids: Ids, old_codes: Ids, new_codes: Ids, weights: Floats | None = None) -> int:
         """Remove and insert ``ids`` where their code changed; return how many (id, table) pairs moved.
 
         -1 in ``old_codes`` means not in the table, in ``new_codes`` that it shall leave it.
-        Raises ShapeError for other shapes, and for ids or codes out of range.
+        weights  as `insert`; an id whose weight changed takes its new place in all its buckets
+        Raises what `insert` raises.
         """
         self._check(ids, old_codes)
         self._check(ids, new_codes)
-        return int(
-            move_rows(*self._arrays(), self._changed, self._policy, self._seed, ids, old_codes, new_codes)
-        )
+        if self._policy is not None:
+            rest = (self._policy, self._seed, ids, old_codes, new_codes)
+            return int(move_rows(*self._arrays(), self._changed, *rest))
+        return self._move_ranked(ids, old_codes, new_codes, weights)
+
+    def _move_ranked(self, ids: Ids, old: Ids, new: Ids, weights: Floats | None) -> int:
+        from distlsh.kernels.bottom_k import move_ranked
+
+        stored = self._weights_of(ids, weights)
+        assert weights is not None
+        same = stored[ids] == weights
+        rest = (stored, ids[same], old[same], new[same])
+        moved = int(move_ranked(*self._ranked(), self._changed, self._seed, *rest))
+        if not same.all():
+            # Buckets are in the order of the weights as stored: all out, then the new weights, then in.
+            other = ~same
+            self.remove(ids[other], old[other])
+            self.insert(ids[other], new[other], weights[other])
+            moved += int(np.count_nonzero(old[other] != new[other]))
+        return moved
 
     def copy_from(self, other: Tables) -> None:
         """Become a copy of the other buffer, its center and ``max_norm`` included.
@@ -182,19 +235,27 @@ class Tables:
 
     def stats(self) -> TableStats:
         """Return how full the buckets are."""
-        n_ids, n_seen = int(self.sizes.sum(dtype=np.int64)), int(self.seen.sum(dtype=np.int64))
-        n_used = int(np.count_nonzero(self.sizes))
-        return TableStats(
-            n_ids=n_ids,
-            n_seen=n_seen,
-            size_mean=n_ids / max(1, n_used),
-            size_max=int(self.sizes.max(initial=0)),
-            used_share=n_used / self.sizes.size,
-            full_share=float(np.mean(self.sizes == self.bucket_size)),
-            overflow_share=(n_seen - n_ids) / max(1, n_seen),
-        )
+        return TableStats.of(self.sizes, self.seen, self.bucket_size)
+
+    def _ranked(self) -> tuple[Ids, Ids, Ids, Floats]:
+        return self.ids, self.sizes, self.seen, self.unpaired.view(np.float32)
+
+    def _weights_of(self, ids: Ids, weights: Floats | None) -> Floats:
+        assert self.weights is not None
+        if weights is None or weights.shape != ids.shape:
+            found = "none" if weights is None else f"an array of shape {weights.shape}"
+            raise UsageError(
+                f"{len(ids)} ids for buckets that keep by weight, but their weights are {found}; "
+                "give one an id, such as the norms of the rows"
+            )
+        return self.weights
+
+    def _check_writable(self) -> None:
+        if not self.ids.flags.writeable:
+            raise UsageError("these tables are mapped read-only; load them with mmap=False to change them")
 
     def _check(self, ids: Ids, codes: Ids) -> None:
+        self._check_writable()
         if ids.ndim != 1 or codes.shape != (len(ids), self.n_tables):
             raise ShapeError(
                 f"ids of shape {ids.shape} with codes of shape {codes.shape}; "

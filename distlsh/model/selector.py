@@ -7,6 +7,7 @@ import numpy as np
 from distlsh.lsh.biased import as_queries
 from distlsh.lsh.reader import TableReader
 from distlsh.lsh.sampler import ActiveSampler
+from distlsh.lsh.sketch import Sketcher
 from distlsh.model.network import Instances
 from distlsh.model.spec import Floats, Ids, Offsets, Seeds
 
@@ -26,7 +27,11 @@ class LshSelector:
         n_active: int,
         n_random: int,
         batch: int,
+        sampling: str = "topk",
+        min_hits: int = 1,
+        pool: int = 0,
     ) -> None:
+        """Take what `ActiveSampler` takes; the tables give sizes, and sketches where they are needed."""
         spec = reader.spec
         self._reader = reader
         self._dataset = dataset
@@ -38,6 +43,10 @@ class LshSelector:
             n_codes=spec.n_codes,
             bucket_size=reader.bucket_size,
             batch=batch,
+            sampling=sampling,
+            min_hits=min_hits,
+            pool=pool,
+            sketcher=Sketcher(spec.n_dims, spec.seed) if sampling == "score" else None,
         )
         self._codes = np.empty((batch, spec.n_tables, spec.n_codes), np.int32)
 
@@ -47,4 +56,5 @@ class LshSelector:
         self._reader.hasher.probes(as_queries(hidden, self._reader.spec.n_dims), codes)
         data = self._dataset
         with self._reader.tables() as tables:
-            self._sampler.select(tables, codes, data.label_indptr, data.labels, rows, seeds, active, bounds)
+            labels = (data.label_indptr, data.labels)
+            self._sampler.select(tables, codes, *labels, rows, seeds, active, bounds, hidden)

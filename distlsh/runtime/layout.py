@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from distlsh.config.schema import Config, HashingConfig
+from distlsh.config.schema import Config, HashingConfig, LshConfig
 from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.errors import ConfigError
 from distlsh.lsh.spec import HashSpec
@@ -62,7 +62,12 @@ class TableSet:
 
     def array_specs(self) -> list[ArraySpec]:
         """Return the specs of this set's arrays, the generation left out."""
-        specs = table_specs(self.spec, self.n_rows, self.settings.bucket_size)
+        settings = self.settings
+        # Hidden layers choose by count alone, and keep no sketches.
+        sketch = isinstance(settings, LshConfig) and settings.sampling == "score"
+        specs = table_specs(
+            self.spec, self.n_rows, settings.bucket_size, policy=settings.bucket_policy, sketch=sketch
+        )
         return [
             replace(spec, name=self._prefix + spec.name, lower=self._lower(spec.lower))
             for spec in specs

@@ -152,6 +152,9 @@ class Worker:
             n_active=self._config.lsh.n_active,
             n_random=self._config.lsh.n_random,
             batch=self._config.train.batch_size,
+            sampling=self._config.lsh.sampling,
+            min_hits=self._config.lsh.min_hits,
+            pool=self._config.lsh.pool,
         )
 
     def _label_counts(self) -> NDArray[np.int64]:

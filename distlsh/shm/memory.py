@@ -25,6 +25,9 @@ COORDINATOR_BYTES = 64 << 20
 CHILD_BYTES = 16 << 20
 """Private memory of a worker or the rehasher: what it does not share with the fork server."""
 
+_MOVES, _COLUMNS = 1 << 17, 32
+"""Rows that the rehasher moves at a time, and columns of their codes that it keeps."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -108,7 +111,8 @@ class MemoryPlan:
         workers = n_workers * (CHILD_BYTES + scratch_bytes)
         items.append(MemoryItem("workers", f"{n_workers} processes", workers, "private", "run.workers"))
         if tables:
-            items.append(MemoryItem("rehasher", "1 process", CHILD_BYTES, "private"))
+            private = CHILD_BYTES + _rehasher_scratch_bytes(specs)
+            items.append(MemoryItem("rehasher", "1 process", private, "private"))
         return cls(tuple(items), machine or Machine.measure())
 
     def bytes_of(self, *kinds: str) -> int:
@@ -152,6 +156,14 @@ class MemoryPlan:
                 by_setting[item.lower.split(" (")[0]] += item.n_bytes
         setting = max(by_setting, key=lambda name: by_setting[name])
         return f"lower {setting}, which takes {human(by_setting[setting])}"
+
+
+def _rehasher_scratch_bytes(specs: Sequence[ArraySpec]) -> int:
+    """`lsh.maintain`: marks of the buckets written, in two buffers; codes of the rows moved at a time."""
+    marks = sum(spec.n_bytes // 4 for spec in specs if spec.name.endswith("tables.sizes"))
+    moves = [4 * min(spec.shape[0], _MOVES) for spec in specs if spec.name.endswith("tables.codes")]
+    tables = [spec.shape[1] for spec in specs if spec.name.endswith("tables.codes")]
+    return marks + max((n * (3 * t + _COLUMNS) for n, t in zip(moves, tables, strict=True)), default=0)
 
 
 def human(n_bytes: float) -> str:
@@ -209,7 +221,8 @@ def _active_bytes(config: Config, n_labels: int, max_labels: int) -> int:
     lsh, batch = config.lsh, config.train.batch_size
     capacity = max(lsh.n_active, max_labels)
     n_codes, n_hits = _reads(config, n_labels)
-    return 4 * batch * (capacity + n_codes) + 8 * capacity + 2 * n_labels + 4 * n_hits
+    pool = 12 * min(lsh.pool, n_hits) if lsh.sampling == "score" else 0
+    return 4 * batch * (capacity + n_codes) + 8 * capacity + 2 * n_labels + 4 * n_hits + pool
 
 
 def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:

@@ -6,54 +6,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distlsh.constants import EMPTY
-from distlsh.errors import ConfigError, ShapeError
-from distlsh.lsh import Hasher, HashSpec, Tables, build, mean_row, refresh, retrieve, table_specs
-from tests.lsh.splitmix import mix
+from distlsh.errors import ConfigError, ShapeError, UsageError
+from distlsh.lsh import Hasher, HashSpec, Tables, build, mean_row, refresh, retrieve, table_bytes, table_specs
+from tests.lsh.references import Bucket
 
 N_ROWS, N_TABLES = 40, 3
 SPEC = HashSpec("fast_srp", 2, N_TABLES, 0, 8)
 
 
-def arrays_of(spec, n_rows, bucket_size):
-    arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, n_rows, bucket_size)}
+POLICIES = ["fifo", "reservoir", "bottom_k"]
+WEIGHTS = np.random.default_rng(7).exponential(1.0, N_ROWS).astype(np.float32)
+
+
+def arrays_of(spec, n_rows, bucket_size, policy="fifo"):
+    specs = table_specs(spec, n_rows, bucket_size, policy=policy)
+    arrays = {item.name: np.zeros(item.shape, item.dtype) for item in specs}
     arrays["tables.codes"][:] = EMPTY
+    if policy == "bottom_k" and n_rows == N_ROWS:
+        arrays["tables.weights"][:] = WEIGHTS  # as if inserted before: no move is then one of a weight
     return arrays
 
 
 def tables_of(bucket_size=4, policy="fifo", seed=1, buffer=0):
-    return Tables(arrays_of(SPEC, N_ROWS, bucket_size), buffer, policy, seed)
-
-
-class Bucket:
-    """One bucket as a Python list."""
-
-    def __init__(self, place, capacity, policy, seed):
-        self.place, self.capacity, self.policy, self.seed = place, capacity, policy, seed
-        self.ids, self.seen, self.unpaired = [], 0, 0
-
-    def draw(self, id_, n):
-        place = mix(self.seed ^ mix(self.place[0] << 32 | self.place[1]))
-        return (mix(place ^ mix(self.seen << 32 | id_)) >> 32) * n >> 32
-
-    def insert(self, id_):
-        if self.policy == "fifo":
-            self.ids = [*self.ids, id_][-self.capacity :]
-        elif self.unpaired:
-            free = min(self.capacity, self.seen + self.unpaired) - len(self.ids)
-            if self.draw(id_, self.unpaired) < free:
-                self.ids.append(id_)
-            self.unpaired -= 1
-        elif len(self.ids) < self.capacity:
-            self.ids.append(id_)
-        elif (place := self.draw(id_, self.seen + 1)) < self.capacity:
-            self.ids[place] = id_
-        self.seen += 1
-
-    def remove(self, id_):
-        if id_ in self.ids:
-            self.ids.remove(id_)
-        self.seen -= 1
-        self.unpaired += self.policy == "reservoir"
+    return Tables(arrays_of(SPEC, N_ROWS, bucket_size, policy), buffer, policy, seed)
 
 
 def assert_same(tables, buckets):
@@ -61,7 +36,8 @@ def assert_same(tables, buckets):
         size = tables.sizes[table, code]
         assert tables.ids[table, code, :size].tolist() == bucket.ids
         assert tables.seen[table, code] == bucket.seen
-        assert tables.unpaired[table, code] == bucket.unpaired
+        if tables.policy != "bottom_k":
+            assert tables.unpaired[table, code] == bucket.unpaired
 
 
 codes_of_row = st.lists(st.integers(-1, SPEC.n_buckets - 1), min_size=N_TABLES, max_size=N_TABLES)
@@ -74,14 +50,14 @@ steps = st.lists(
 )
 
 
-@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, bucket_size=st.integers(1, 6), seed=st.integers(0, 2**40))
 def test_tables_are_lists_of_ids(policy, steps, bucket_size, seed):
     """Any sequence of inserts, moves and removals leaves what a Python list of each bucket holds."""
     tables = tables_of(bucket_size, policy, seed)
     buckets = {
-        (t, b): Bucket((t, b), bucket_size, policy, seed)
+        (t, b): Bucket((t, b), bucket_size, policy, seed, WEIGHTS)
         for t in range(N_TABLES)
         for b in range(SPEC.n_buckets)
     }
@@ -101,12 +77,12 @@ def test_tables_are_lists_of_ids(policy, steps, bucket_size, seed):
                     buckets[table, before].remove(id_)
                 if after >= 0:
                     buckets[table, after].insert(id_)
-        assert tables.move(ids, old, new) == moved
+        assert tables.move(ids, old, new, WEIGHTS[ids]) == moved
         current[ids] = new
     assert_same(tables, buckets)
 
 
-@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_insert_and_remove_are_moves_from_and_to_nowhere(policy):
     """insert(ids, codes) equals a move from -1, remove(ids, codes) a move to -1."""
     random = np.random.default_rng(0)
@@ -114,13 +90,70 @@ def test_insert_and_remove_are_moves_from_and_to_nowhere(policy):
     codes = random.integers(-1, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
     nowhere = np.full_like(codes, EMPTY)
     one, other = tables_of(4, policy), tables_of(4, policy)
-    one.insert(ids, codes)
-    other.move(ids, nowhere, codes)
+    one.insert(ids, codes, WEIGHTS[ids])
+    other.move(ids, nowhere, codes, WEIGHTS[ids])
     np.testing.assert_array_equal(one.ids, other.ids)
     one.remove(ids[:20], codes[:20])
-    other.move(ids[:20], codes[:20], nowhere[:20])
+    other.move(ids[:20], codes[:20], nowhere[:20], WEIGHTS[ids[:20]])
     for name in ("ids", "sizes", "seen", "unpaired"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), bucket_size=st.integers(1, 6))
+def test_bottom_k_depends_on_no_order(seed, bucket_size):
+    """Buckets keep the same ids in the same places, in whatever order they came."""
+    random = np.random.default_rng(seed)
+    codes = random.integers(-1, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
+    one, other = (tables_of(bucket_size, "bottom_k", seed) for _ in range(2))
+    for tables in (one, other):
+        ids = random.permutation(N_ROWS).astype(np.int32)
+        tables.insert(ids, codes[ids], WEIGHTS[ids])
+    np.testing.assert_array_equal(one.sizes, other.sizes)
+    np.testing.assert_array_equal(_padded(one), _padded(other))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), bucket_size=st.integers(1, 6))
+def test_weights_that_change_move_their_ids(seed, bucket_size):
+    """After moves with new weights and codes, each bucket holds its ids of the smallest new ranks."""
+    random = np.random.default_rng(seed)
+    tables = tables_of(bucket_size, "bottom_k", seed)
+    ids = np.arange(N_ROWS, dtype=np.int32)
+    old = random.integers(-1, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
+    tables.insert(ids, old, WEIGHTS)
+    some = random.permutation(N_ROWS)[:15].astype(np.int32)
+    new, weights = old.copy(), WEIGHTS.copy()
+    weights[some] = random.exponential(1.0, len(some))
+    new[some] = random.integers(-1, SPEC.n_buckets, (len(some), N_TABLES))
+    moved = tables.move(some, old[some], new[some], weights[some])
+    assert moved == np.count_nonzero(old != new)
+    np.testing.assert_array_equal(tables.weights, weights)
+    for table in range(N_TABLES):
+        for code in range(SPEC.n_buckets):
+            bucket = Bucket((table, code), bucket_size, "bottom_k", seed, weights)
+            members = sorted(np.flatnonzero(new[:, table] == code).tolist(), key=bucket.rank)
+            held = tables.ids[table, code, : tables.sizes[table, code]].tolist()
+            assert held == members[: len(held)]
+            assert tables.seen[table, code] == len(members)
+
+
+def test_ids_without_weight_come_last():
+    """An id of weight zero is held while there is room, and no longer."""
+    tables = tables_of(2, "bottom_k")
+    codes = np.zeros((3, N_TABLES), np.int32)
+    ids = np.arange(3, dtype=np.int32)
+    tables.insert(ids[:1], codes[:1], np.zeros(1, np.float32))
+    assert tables.ids[0, 0, : tables.sizes[0, 0]].tolist() == [0]
+    tables.insert(ids[1:], codes[1:], np.ones(2, np.float32))
+    assert sorted(tables.ids[0, 0].tolist()) == [1, 2]
+
+
+def test_bottom_k_asks_for_weights():
+    """Ids without weights cannot be ranked."""
+    tables = tables_of(2, "bottom_k")
+    with pytest.raises(UsageError, match="norms of the rows"):
+        tables.insert(np.arange(1, dtype=np.int32), np.zeros((1, N_TABLES), np.int32))
 
 
 def test_fifo_keeps_the_newest_in_order():
@@ -134,14 +167,14 @@ def test_fifo_keeps_the_newest_in_order():
     assert tables.seen[0, 0] == 4
 
 
-@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_copy_and_clear(policy):
     """A copied buffer holds the same ids and center and goes its own way; a cleared one holds none."""
-    arrays = arrays_of(SPEC, N_ROWS, 4)
+    arrays = arrays_of(SPEC, N_ROWS, 4, policy)
     one, other = Tables(arrays, 0, policy), Tables(arrays, 1, policy)
     random = np.random.default_rng(0)
     codes = random.integers(0, SPEC.n_buckets, (N_ROWS, N_TABLES)).astype(np.int32)
-    one.insert(np.arange(N_ROWS, dtype=np.int32), codes)
+    one.insert(np.arange(N_ROWS, dtype=np.int32), codes, WEIGHTS)
     one.center[:] = 3.0
     other.copy_from(one)
     for name in ("ids", "sizes", "seen", "unpaired", "center"):
@@ -151,13 +184,13 @@ def test_copy_and_clear(policy):
     assert one.stats().n_seen == N_ROWS * N_TABLES
 
 
-@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+@pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), n_steps=st.integers(1, 12))
 def test_copies_of_what_changed_equal_whole_copies(policy, seed, n_steps):
     """However two buffers were written and copied in turn, a copy equals its source in every bucket."""
     random = np.random.default_rng(seed)
-    arrays = arrays_of(SPEC, N_ROWS, 4)
+    arrays = arrays_of(SPEC, N_ROWS, 4, policy)
     buffers = [Tables(arrays, 0, policy), Tables(arrays, 1, policy)]
     codes = [np.full((N_ROWS, N_TABLES), EMPTY, np.int32) for _ in buffers]
     for _ in range(n_steps):
@@ -166,7 +199,7 @@ def test_copies_of_what_changed_equal_whole_copies(policy, seed, n_steps):
             case 0:
                 some = random.permutation(N_ROWS)[:6].astype(np.int32)
                 new = random.integers(-1, SPEC.n_buckets, (6, N_TABLES)).astype(np.int32)
-                buffers[source].move(some, codes[source][some], new)
+                buffers[source].move(some, codes[source][some], new, WEIGHTS[some])
                 codes[source][some] = new
             case 1:
                 buffers[source].clear()
@@ -202,6 +235,21 @@ def test_stats_by_hand():
     assert (stats.n_ids, stats.n_seen, stats.size_max, stats.size_mean) == (12, 18, 4, 4.0)
     assert (stats.used_share, stats.full_share) == (0.25, 0.25)
     assert stats.overflow_share == pytest.approx(1 / 3)
+    assert stats.histogram == (9, 0, 0, 0, 3)
+    assert stats.most_seen == 6
+    assert stats.effective_buckets == pytest.approx(1.0)
+    assert stats.expected_hits == pytest.approx(12.0)
+
+
+def test_evenness_by_hand():
+    """Four ids in two buckets each of one table, all ids in one bucket of the next, none in the last."""
+    tables = tables_of(bucket_size=4)
+    codes = np.array([[0, 2, -1], [1, 2, -1], [0, 2, -1], [1, 2, -1]], np.int32)
+    tables.insert(np.arange(4, dtype=np.int32), codes)
+    stats = tables.stats()
+    assert stats.effective_buckets == pytest.approx((2 + 1 + 0) / 3)
+    assert stats.most_crowded == (1, 2)
+    assert stats.expected_hits == pytest.approx(2 + 4)
 
 
 def test_wrong_arguments_are_refused():
@@ -218,6 +266,18 @@ def test_wrong_arguments_are_refused():
         tables_of(policy="lifo")
     with pytest.raises(ShapeError, match="buffers 0 and 1"):
         tables_of(buffer=2)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("sketch", [False, True])
+def test_bytes_are_known_before_they_are_allocated(policy, sketch):
+    """`table_bytes` is what the arrays of created tables take."""
+    tables = Tables.create(SPEC, N_ROWS, 4, policy, sketch=sketch)
+    named = ("ids", "sizes", "seen", "unpaired", "center", "codes", "weights", "sketch")
+    arrays = [array for name in named if (array := getattr(tables, name)) is not None]
+    generation = 64
+    taken = sum(array.nbytes for array in arrays) + generation
+    assert table_bytes(SPEC, N_ROWS, 4, policy=policy, sketch=sketch) == taken
 
 
 def test_memory_is_known_beforehand():
