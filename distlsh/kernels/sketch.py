@@ -19,10 +19,11 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import device_function, intrinsic, kernel
 from distlsh.kernels._types import F4_1, F4_1R, F4_2, F4_2R, I4_1R, U8_2, f4, i4, i8, u4, u8, void
 from distlsh.kernels.blocks import load_block
-from distlsh.kernels.lanes import LANES, float_of
+from distlsh.kernels.lanes import float_of
 from distlsh.kernels.prefetch import prefetch
 from distlsh.kernels.rotation import spread
 

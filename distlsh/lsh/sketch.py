@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ShapeError
-from distlsh.kernels.lanes import LANES
+from distlsh.kernels._ir import LANES
 from distlsh.shm.spec import ArraySpec
 
 Floats = NDArray[np.float32]

@@ -53,8 +53,9 @@ class LshSelector:
     def select_batch(self, hidden: Floats, rows: Offsets, seeds: Seeds, active: Ids, bounds: Ids) -> None:
         """Write each sample's active neurons; see `model.step.Selector`."""
         codes = self._codes[: len(rows)]
-        self._reader.hasher.probes(as_queries(hidden, self._reader.spec.n_dims), codes)
+        queries = as_queries(hidden, self._reader.spec.n_dims)
+        self._reader.hasher.probes(queries, codes)
         data = self._dataset
         with self._reader.tables() as tables:
             labels = (data.label_indptr, data.labels)
-            self._sampler.select(tables, codes, *labels, rows, seeds, active, bounds, hidden)
+            self._sampler.select(tables, codes, *labels, rows, seeds, active, bounds, queries)

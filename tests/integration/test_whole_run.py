@@ -229,8 +229,11 @@ def test_a_run_directory_is_not_overwritten(config, tmp_path):
         {"lsh": {"family": "dwta", "n_hashes": 3}, "model": {"activation": "relu", "hidden": [64, 64]}},
         {"model": {"loss": "bce", "bias": True, "dropout": 0.1}, "train": {"optimizer": "adam", "lr": 0.003}},
         {"train": {"optimizer": "sgd", "momentum": 0.5, "lr": 0.01, "schedule": "cosine", "warmup": 0.1}},
+        {"lsh": {"sampling": "score", "bucket_policy": "bottom_k"}, "model": {"bias": True}},
+        {"lsh": {"sampling": "vanilla"}},
+        {"lsh": {"sampling": "threshold"}},
     ],
-    ids=["dense", "fast_srp", "dwta", "bce-adam", "sgd-momentum"],
+    ids=["dense", "fast_srp", "dwta", "bce-adam", "sgd-momentum", "score", "vanilla", "threshold"],
 )
 def test_every_kind_of_model_trains(config, tmp_path, groups):
     """Families, losses and optimisers all end above five times popularity."""

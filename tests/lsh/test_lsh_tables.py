@@ -273,7 +273,7 @@ def test_wrong_arguments_are_refused():
 def test_bytes_are_known_before_they_are_allocated(policy, sketch):
     """`table_bytes` is what the arrays of created tables take."""
     tables = Tables.create(SPEC, N_ROWS, 4, policy, sketch=sketch)
-    named = ("ids", "sizes", "seen", "unpaired", "center", "codes", "weights", "sketch")
+    named = ("ids", "sizes", "seen", "unpaired", "center", "max_norm", "codes", "weights", "sketch")
     arrays = [array for name in named if (array := getattr(tables, name)) is not None]
     generation = 64
     taken = sum(array.nbytes for array in arrays) + generation
