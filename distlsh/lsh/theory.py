@@ -16,6 +16,7 @@ from scipy import special
 
 from distlsh.errors import ConfigError, UsageError
 from distlsh.lsh.orthants import same_argmax, same_magnitude
+from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.transforms import SHRINK, extra_dims
 
 Doubles = NDArray[np.float64]
@@ -113,14 +114,31 @@ def l2(distance: ArrayLike, width: float) -> Doubles:
 
 
 def collision_probability(
-    family: str, similarity: ArrayLike, *, dim: int = 64, bin_size: int = 8, l2_width: float = 4.0
+    family: str | HashSpec,
+    similarity: ArrayLike,
+    *,
+    length: ArrayLike = 1.0,
+    dim: int = 64,
+    bin_size: int = 8,
+    l2_width: float = 4.0,
 ) -> Doubles:
-    """Return the probability that one hash of ``family`` takes the same value for two vectors.
+    """Return the probability that one hash takes the same value for two vectors.
 
-    similarity  cosine, Jaccard similarity or Euclidean distance, by the family
+    family      its name, with the parameters that it has; or a spec, which names them itself
+    similarity  cosine, Jaccard similarity or Euclidean distance, by the family; of a spec with a
+                transform the product x.q / (M |q|), M the longest row's length
+    length      of a spec with a transform, |x| / M
 
     For dwta it is that of vectors without zeros.  ConfigError for an unknown family.
     """
+    if isinstance(family, HashSpec):
+        spec, seen = family, similarity
+        if spec.transform != "none":
+            seen_by = transformed_distance if spec.family == "l2" else transformed_cosine
+            seen = seen_by(spec.transform, similarity, length)
+        return collision_probability(
+            spec.family, seen, dim=spec.dim, bin_size=spec.bin_size, l2_width=spec.l2_width
+        )
     if family == "l2":
         return l2(similarity, l2_width)
     if family in JACCARD:
@@ -132,6 +150,16 @@ def collision_probability(
     if family == "cross_polytope":
         return cross_polytope(angle, dim)
     return wta(angle, bin_size) if family in ("wta", "dwta") else srp(angle)
+
+
+def retrieval_of(spec: HashSpec, similarity: ArrayLike, length: ArrayLike = 1.0) -> Doubles:
+    """Return the probability that a query's own buckets hold a row, probes left out.
+
+    similarity, length  as for `collision_probability`
+    """
+    p = collision_probability(spec, similarity, length=length)
+    n_buckets = spec.n_buckets if spec.family in MIXED else None
+    return retrieval_probability(p, spec.n_hashes, spec.n_tables, n_buckets)
 
 
 def transformed_cosine(kind: str, product: ArrayLike, length: ArrayLike = 1.0) -> Doubles:

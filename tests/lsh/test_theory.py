@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 from distlsh.errors import ConfigError, UsageError
-from distlsh.lsh import theory, transforms
+from distlsh.lsh import HashSpec, theory, transforms
 
 ANGLES = np.array([0.0, 0.01, 0.3, 1.0, np.pi / 2, 2.0, np.pi])
 
@@ -117,6 +117,20 @@ def test_collision_probability_takes_cosines_and_parameters():
         )
     with pytest.raises(ConfigError, match="minhash, doph, l2"):
         theory.collision_probability("simhash", 0.5)
+
+
+def test_a_spec_names_its_own_parameters_and_transform():
+    """The same as by hand; codes of l2 also meet by chance."""
+    spec = HashSpec("cross_polytope", 2, 5, 0, 64, dim=16)
+    p = theory.cross_polytope(np.pi / 3, 16)
+    assert theory.collision_probability(spec, 0.5) == pytest.approx(p)
+    assert theory.retrieval_of(spec, 0.5) == pytest.approx(1 - (1 - p**2) ** 5)
+    spec = HashSpec("srp", 1, 1, 0, 64, transform="simple")
+    assert theory.collision_probability(spec, 0.5, length=0.7) == pytest.approx(2 / 3)
+    spec = HashSpec("l2", 1, 1, 0, 64, transform="l2_alsh", l2_width=2.0, code_bits=3)
+    p = theory.l2(np.sqrt(1.75 - 2 * 0.83 * 0.5 + (0.83 * 0.7) ** 16), 2.0)
+    assert theory.collision_probability(spec, 0.5, length=0.7) == pytest.approx(p)
+    assert theory.retrieval_of(spec, 0.5, 0.7) == pytest.approx(p + (1 - p) / 8)
 
 
 @pytest.mark.parametrize("kind", transforms.TRANSFORMS)
