@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from distlsh.constants import EMPTY
 from distlsh.kernels.random import sample_seeds
@@ -26,17 +27,30 @@ from distlsh.lsh import (
     retrieve,
     table_specs,
 )
+from distlsh.lsh.families import FAMILIES, describe
+from distlsh.lsh.rows import Rows, SparseRows, block
+from distlsh.lsh.rows import n_rows as n_rows_of
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "cross_polytope K2 L40 dim 64, 4 probes": dict(
-        family="cross_polytope", n_hashes=2, n_tables=40, n_probes=4, dim=64
-    ),
-    "cross_polytope K2 L40 dim 256, 8 probes": dict(
-        family="cross_polytope", n_hashes=2, n_tables=40, n_probes=8, dim=256
-    ),
-    "fast_srp K12 L40, 4 probes": dict(family="fast_srp", n_hashes=12, n_tables=40, n_probes=4),
-    "dwta K4 L50 bins of 8, 4 probes": dict(family="dwta", n_hashes=4, n_tables=50, n_probes=4),
+    "cross_polytope K2 L40 dim 64": dict(family="cross_polytope", n_hashes=2, n_tables=40, dim=64),
+    "cross_polytope K2 L40 dim 256": dict(family="cross_polytope", n_hashes=2, n_tables=40, dim=256),
+    "srp K12 L40": dict(family="srp", n_hashes=12, n_tables=40),
+    "fast_srp K12 L40": dict(family="fast_srp", n_hashes=12, n_tables=40),
+    "sparse_srp K12 L40, density 1/3": dict(family="sparse_srp", n_hashes=12, n_tables=40),
+    "sparse_srp K12 L40, density 1/30": dict(family="sparse_srp", n_hashes=12, n_tables=40, density=1 / 30),
+    "l2 K8 L40": dict(family="l2", n_hashes=8, n_tables=40),
+    "wta K4 L50 bins of 8": dict(family="wta", n_hashes=4, n_tables=50),
+    "dwta K4 L50 bins of 8": dict(family="dwta", n_hashes=4, n_tables=50),
+    "minhash K4 L50": dict(family="minhash", n_hashes=4, n_tables=50),
+    "doph K4 L50": dict(family="doph", n_hashes=4, n_tables=50),
 }
+N_PROBES = 4
+
+
+def spec_of(name: str, width: int, **changes: Any) -> HashSpec:
+    """Return a setting's spec, with probes where the family has any."""
+    probes = N_PROBES if describe(SETTINGS[name]["family"]).probes else 0
+    return HashSpec(**{"n_dims": width, "n_probes": probes, **SETTINGS[name], **changes})
 
 
 def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
@@ -49,23 +63,48 @@ def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
     return best
 
 
-def hashing(name: str, n_rows: int, width: int) -> None:
-    """Print rows and queries a second of one setting."""
-    hasher = Hasher(HashSpec(n_dims=width, **SETTINGS[name]))
-    rows = np.random.default_rng(0).standard_normal((8192, width)).astype(np.float32)
-    codes = np.empty((8192, hasher.spec.n_tables), np.int32)
-    probes = np.empty((32, hasher.spec.n_tables, hasher.spec.n_codes), np.int32)
-    of_rows = seconds(lambda: hasher.codes(rows, codes)) / len(rows)
-    of_queries = seconds(lambda: [hasher.probes(rows[i : i + 32], probes) for i in range(0, 2048, 32)]) / 2048
+def hashing(name: str, n_rows: int, width: int, n_timed: int) -> None:
+    """Print rows and queries a second of one setting, on dense rows."""
+    spec = spec_of(name, width)
+    rows = np.random.default_rng(0).standard_normal((n_timed, width), np.float32)
+    if not describe(spec.family).center:
+        rows = np.where(rows > 1, rows, np.float32(0))  # sets of a sixth of the dimensions
+    of_rows, of_queries = timed(spec, rows, rows[:2048])
     print(
         f"{name}: hash {1 / of_rows:,.0f} rows/s ({n_rows:,} in {n_rows * of_rows:.2f} s), "
-        f"probes {of_queries * 1e6:.1f} us a query in batches of 32"
+        f"{spec.n_probes} probes {of_queries * 1e6:.1f} us a query in batches of 32"
     )
+
+
+def hashing_sparse(name: str, n_features: int, n_nonzeros: int, n_timed: int) -> None:
+    """Print the time of one setting on sparse rows."""
+    random = np.random.default_rng(0)
+    X = sparse.random_array(
+        (n_timed, n_features), density=n_nonzeros / n_features, format="csr", dtype=np.float32, rng=random
+    )
+    rows = SparseRows.of(X)
+    of_rows, of_queries = timed(spec_of(name, n_features), rows, rows.block(0, 256))
+    print(
+        f"{name}: hash {of_rows * 1e6:.1f} us a row, probes {of_queries * 1e6:.1f} us a query "
+        f"({n_nonzeros} of {n_features:,} features)"
+    )
+
+
+def timed(spec: HashSpec, rows: Rows, queries: Rows) -> tuple[float, float]:
+    """Return the seconds of a row's codes, and of a query's probes in batches of 32."""
+    hasher = Hasher(spec)
+    codes = np.empty((n_rows_of(rows), spec.n_tables), np.int32)
+    probes = np.empty((32, spec.n_tables, spec.n_codes), np.int32)
+    n_queries = n_rows_of(queries)
+    batches = [block(queries, first, first + 32) for first in range(0, n_queries, 32)]
+    hasher.codes(block(rows, 0, 16), codes[:16])  # what is made on first use
+    of_rows = seconds(lambda: hasher.codes(rows, codes)) / len(codes)
+    return of_rows, seconds(lambda: [hasher.probes(batch, probes) for batch in batches]) / n_queries
 
 
 def maintaining(n_rows: int, width: int, bucket_size: int) -> None:
     """Print the costs of building, refreshing and reading the tables."""
-    spec = HashSpec(n_dims=width, **SETTINGS["cross_polytope K2 L40 dim 64, 4 probes"])
+    spec = spec_of("cross_polytope K2 L40 dim 64", width)
     random = np.random.default_rng(0)
     weights = random.standard_normal((n_rows, 64), np.float32) @ random.standard_normal(
         (64, width), np.float32
@@ -151,13 +190,22 @@ def reading(tables: Tables, hasher: Hasher, weights: np.ndarray) -> None:
 def main() -> None:
     """Read the sizes and print every timing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=220_000)
-    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=220_084, help="of the tables and the seconds given")
+    parser.add_argument("--width", type=int, default=1024, help="of dense rows")
+    parser.add_argument("--features", type=int, default=100_000, help="of sparse rows; 0: leave them out")
+    parser.add_argument("--nonzeros", type=int, default=80, help="of a sparse row")
     parser.add_argument("--bucket-size", type=int, default=64)
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="its hashes alone; repeatable")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, and no tables")
     arguments = parser.parse_args()
-    for name in SETTINGS:
-        hashing(name, arguments.rows, arguments.width)
-    maintaining(arguments.rows, arguments.width, arguments.bucket_size)
+    n_timed = 2048 if arguments.quick else 8192
+    chosen = [name for name in SETTINGS if SETTINGS[name]["family"] in (arguments.family or FAMILIES)]
+    for name in chosen:
+        hashing(name, arguments.rows, arguments.width, n_timed)
+    for name in chosen if arguments.features else []:
+        hashing_sparse(name, arguments.features, arguments.nonzeros, n_timed // 4)
+    if not (arguments.quick or arguments.family):
+        maintaining(arguments.rows, arguments.width, arguments.bucket_size)
 
 
 if __name__ == "__main__":

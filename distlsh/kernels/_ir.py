@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numba
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -11,6 +15,16 @@ LANES = 16
 INT = ir.IntType(32)
 VALUES = ir.VectorType(ir.FloatType(), LANES)
 KEYS = ir.VectorType(INT, LANES)
+
+
+def exact_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that only kernels call, without leave to reorder or fuse floating-point operations.
+
+    Where codes come from the result, it must be the same whatever the compiler knows of the
+    machine and of the code around; the calling kernel must be compiled with ``fastmath=False``.
+    """
+    compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")(function)
+    return compiled
 
 
 def line_pointer(context, builder, array_type, array, offset, kind):  # type: ignore[no-untyped-def]

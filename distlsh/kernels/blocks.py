@@ -6,13 +6,13 @@ so that a vector's codes cannot depend on how it was stored.
 
 from __future__ import annotations
 
-from distlsh.kernels._ir import LANES
-from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._ir import LANES, exact_function
+from distlsh.kernels._jit import kernel
 from distlsh.kernels._types import F4_1R, F4_2R, F4_3, I4_1R, I8_1R, f4, i8, void
 from distlsh.kernels.lanes import transpose_16
 
 
-@device_function
+@exact_function
 def load_block(rows, first, last, center, lines):  # type: ignore[no-untyped-def]
     """Transpose 16 rows, less ``center``, into ``lines`` f4[>= d, 16].
 
@@ -28,7 +28,7 @@ def load_block(rows, first, last, center, lines):  # type: ignore[no-untyped-def
             lines[column, lane] = rows[min(first + lane, last), column] - center[column]
 
 
-@kernel(void(F4_2R, F4_1R, f4, F4_3))
+@kernel(void(F4_2R, F4_1R, f4, F4_3), fastmath=False)
 def load_dense(rows, center, pad, lines):  # type: ignore[no-untyped-def]
     """Load dense rows into blocks of lines.
 
@@ -47,7 +47,7 @@ def load_dense(rows, center, pad, lines):  # type: ignore[no-untyped-def]
         block[d:] = pad
 
 
-@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, i8, F4_1R, f4, F4_3))
+@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, i8, F4_1R, f4, F4_3), fastmath=False)
 def load_sparse(indptr, indices, values, first, last, n_dims, center, pad, lines):  # type: ignore[no-untyped-def]
     """Load sparse rows into blocks of lines, every line written.
 
@@ -73,7 +73,7 @@ def load_sparse(indptr, indices, values, first, last, n_dims, center, pad, lines
             lines[block, i, lane] = values[at] - center[i] if len(center) else values[at]
 
 
-@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, F4_3))
+@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, F4_3), fastmath=False)
 def put_sparse(indptr, indices, values, first, last, lines):  # type: ignore[no-untyped-def]
     """Write the non-zeros of rows [first, last) into lines that hold zeros; see `load_sparse`.
 
@@ -86,7 +86,7 @@ def put_sparse(indptr, indices, values, first, last, lines):  # type: ignore[no-
             lines[block, indices[at], lane] = values[at]
 
 
-@kernel(void(I8_1R, I4_1R, i8, i8, F4_3))
+@kernel(void(I8_1R, I4_1R, i8, i8, F4_3), fastmath=False)
 def take_sparse(indptr, indices, first, last, lines):  # type: ignore[no-untyped-def]
     """Undo `put_sparse`: so lines as wide as a vocabulary need not be cleared row by row.
 

@@ -15,7 +15,7 @@ from distlsh.kernels.probing import best_codes
 from distlsh.kernels.rotation import rotate, spread
 
 
-@kernel(void(F4_3, F4_2R, i8, i8, F4_2, U4_2, I4_2))
+@kernel(void(F4_3, F4_2R, i8, i8, F4_2, U4_2, I4_2), fastmath=False)
 def cross_polytope_codes(lines, signs, dim, n_hashes, turned, keys, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
@@ -75,7 +75,7 @@ def _choices(keys, first, lane, dim, step_wise, costs, parts):  # type: ignore[n
         weight *= np.uint64(2 * dim)
 
 
-@kernel(void(F4_3, F4_2R, i8, b1, F4_2, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3))
+@kernel(void(F4_3, F4_2R, i8, b1, F4_2, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
 def cross_polytope_probes(  # type: ignore[no-untyped-def]
     lines, signs, dim, step_wise, turned, keys, costs, parts, totals, sums, out, scores
 ):

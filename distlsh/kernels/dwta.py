@@ -32,7 +32,7 @@ def _donor(keys, bin_, n_choices, n_bins, lane, seed):  # type: ignore[no-untype
     return bin_
 
 
-@kernel(void(F4_3, I4_2R, i8, u8, U4_2, I4_2))
+@kernel(void(F4_3, I4_2R, i8, u8, U4_2, I4_2), fastmath=False)
 def dwta_codes(lines, bins, n_hashes, seed, keys, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
@@ -63,7 +63,7 @@ def dwta_codes(lines, bins, n_hashes, seed, keys, out):  # type: ignore[no-untyp
                 out[first + lane, table] = code
 
 
-@kernel(void(F4_3, I4_2R, u8, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3))
+@kernel(void(F4_3, I4_2R, u8, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
 def dwta_probes(  # type: ignore[no-untyped-def]
     lines, bins, seed, step_wise, keys, costs, parts, totals, sums, out, scores
 ):

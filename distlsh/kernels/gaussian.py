@@ -103,7 +103,7 @@ def _project_tile(typingctx, lines, panel, first, out, at):  # type: ignore[no-u
     return types.void(lines, panel, types.int64, out, types.int64), codegen
 
 
-@kernel(void(F4_3, F4_3R, F4_3))
+@kernel(void(F4_3, F4_3R, F4_3), fastmath=False)
 def project_lines(lines, panels, coordinates):  # type: ignore[no-untyped-def]
     """Write the products of blocks of vectors with all columns of a matrix.
 
@@ -161,7 +161,7 @@ def _gather_panels(typingctx, indices, values, first, last, panels, panel, sums)
     return types.void(indices, values, *sizes, panels, types.int64, sums), codegen
 
 
-@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, F4_3R, F4_2, F4_3))
+@kernel(void(I8_1R, I4_1R, F4_1R, i8, i8, F4_3R, F4_2, F4_3), fastmath=False)
 def project_sparse(indptr, indices, values, first, last, panels, sums, coordinates):  # type: ignore[no-untyped-def]
     """Write the products of sparse rows with all columns of a matrix.
 

@@ -47,22 +47,27 @@ def best_sums(costs, parts, totals, sums):  # type: ignore[no-untyped-def]
             choice of every hash at place 0
 
     A pair (i-th best of the hashes so far, j-th choice of the next) can only be among
-    the n best if (i + 1) * (j + 1) <= n, so a hash costs about n * log(n) tries.
+    the n best if (i + 1) * (j + 1) <= n, so a hash costs about n * log(n) tries.  Of equal
+    totals, that in which an earlier hash differs comes first.
     """
     limit = totals.shape[1]
     n_choices = costs.shape[1]
     old, new = 0, 1
-    totals[old, 0] = 0.0
-    sums[old, 0] = 0
-    n = 1
-    for k in range(costs.shape[0]):
+    n = 0
+    while n < min(limit, n_choices) and (n == 0 or costs[0, n] != NO_COST):
+        totals[old, n] = costs[0, n]
+        sums[old, n] = parts[0, n]
+        n += 1
+    for k in range(1, costs.shape[0]):
         kept = 0
-        for i in range(n):
-            for j in range(min(n_choices, limit // (i + 1))):
-                cost = costs[k, j]
-                if cost == NO_COST:
-                    break
+        for j in range(min(n_choices, limit)):
+            cost = costs[k, j]
+            if cost == NO_COST:
+                break
+            for i in range(min(n, limit // (j + 1))):
                 total = totals[old, i] + cost
+                if kept == limit and total >= totals[new, limit - 1]:
+                    break  # totals ascend: the rest is no better
                 kept = _insert(total, sums[old, i] + parts[k, j], totals[new], sums[new], kept, limit)
         n = kept
         old, new = new, old
@@ -139,9 +144,9 @@ def best_flips(margins, totals, codes, out, scores):  # type: ignore[no-untyped-
         kept = 0
         for i in range(n):
             kept = _insert(totals[old, i], codes[old, i], totals[new], codes[new], kept, limit)
-            if 2 * (i + 1) <= limit:
-                mask = codes[old, i] ^ codes[2, k]
-                kept = _insert(totals[old, i] + cost, mask, totals[new], codes[new], kept, limit)
+        for i in range(min(n, limit // 2)):
+            mask = codes[old, i] ^ codes[2, k]
+            kept = _insert(totals[old, i] + cost, mask, totals[new], codes[new], kept, limit)
         n = kept
     last = n_flips & 1
     for i in range(limit):

@@ -6,7 +6,8 @@ Ailon & Chazelle 2006 for why random signs before the transform make it random e
 
 from __future__ import annotations
 
-from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._ir import exact_function
+from distlsh.kernels._jit import kernel
 from distlsh.kernels._types import F4_2, F4_2R, F4_3, u8, void
 from distlsh.kernels.lanes import butterfly_8, butterfly_16, signed_butterfly_8, signed_butterfly_16
 from distlsh.kernels.random import mix64
@@ -27,7 +28,7 @@ one shared and one own are worse on sparse vectors.
 """
 
 
-@device_function
+@exact_function
 def _passes(width):  # type: ignore[no-untyped-def]
     """Return the fewest passes that make a transform of ``width``: those of radix 16, and in all.
 
@@ -40,7 +41,7 @@ def _passes(width):  # type: ignore[no-untyped-def]
     return levels - 3 * n_passes, n_passes
 
 
-@device_function
+@exact_function
 def rotate_round(source, signs, row, target):  # type: ignore[no-untyped-def]
     """Set ``target`` to the Hadamard transform of ``signs[row] * source``, unnormalised.
 
@@ -70,7 +71,7 @@ def rotate_round(source, signs, row, target):  # type: ignore[no-untyped-def]
         stride *= radix
 
 
-@device_function
+@exact_function
 def _pass(lines, base, stride, radix):  # type: ignore[no-untyped-def]
     """Transform each of ``stride`` interleaved sets of ``radix`` lines from ``base`` on."""
     for at in range(base, base + stride):
@@ -80,14 +81,14 @@ def _pass(lines, base, stride, radix):  # type: ignore[no-untyped-def]
             butterfly_16(lines, at, stride)
 
 
-@device_function
+@exact_function
 def spread(lines, signs):  # type: ignore[no-untyped-def]
     """Run the shared rounds on ``lines`` f4[width, 16], in place."""
     for i in range(N_SHARED):
         rotate_round(lines, signs, i, lines)
 
 
-@device_function
+@exact_function
 def rotate(lines, signs, rotation, turned):  # type: ignore[no-untyped-def]
     """Set ``turned`` f4[width, 16] to rotation number ``rotation`` of the prepared ``lines``."""
     row = N_SHARED + rotation * N_OWN
@@ -96,7 +97,7 @@ def rotate(lines, signs, rotation, turned):  # type: ignore[no-untyped-def]
         rotate_round(turned, signs, row + i, turned)
 
 
-@kernel(void(F4_3, F4_2R, F4_2, F4_3))
+@kernel(void(F4_3, F4_2R, F4_2, F4_3), fastmath=False)
 def rotated_coordinates(lines, signs, turned, coordinates):  # type: ignore[no-untyped-def]
     """Write the leading coordinates of all rotations of each block.
 
@@ -119,7 +120,7 @@ def rotated_coordinates(lines, signs, turned, coordinates):  # type: ignore[no-u
                 coordinates[block, first + i] = turned[i]
 
 
-@kernel(void(u8, F4_2))
+@kernel(void(u8, F4_2), fastmath=False)
 def fill_signs(seed, signs):  # type: ignore[no-untyped-def]
     """Fill ``signs`` f4[n, width] with +1 and -1, each by one bit of its own hash of ``seed``.
 

@@ -13,7 +13,7 @@ from distlsh.kernels._types import F4_1, F4_2, F4_3, I4_2, I4_3, b1, i8, void
 from distlsh.kernels.probing import best_flips
 
 
-@kernel(void(F4_3, i8, I4_2, I4_2))
+@kernel(void(F4_3, i8, I4_2, I4_2), fastmath=False)
 def sign_codes(coordinates, n_hashes, bits, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
@@ -38,7 +38,7 @@ def sign_codes(coordinates, n_hashes, bits, out):  # type: ignore[no-untyped-def
                 out[first + lane, table] = bits[table, lane]
 
 
-@kernel(void(F4_3, b1, F4_1, F4_2, I4_2, I4_3, F4_3))
+@kernel(void(F4_3, b1, F4_1, F4_2, I4_2, I4_3, F4_3), fastmath=False)
 def sign_probes(coordinates, step_wise, margins, totals, codes, out, scores):  # type: ignore[no-untyped-def]
     """Write each query's code in each table, then those with the least certain bits flipped.
 

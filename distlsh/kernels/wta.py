@@ -15,7 +15,7 @@ from distlsh.kernels.lanes import top_place, top_places
 from distlsh.kernels.probing import best_codes
 
 
-@kernel(void(F4_3, I4_2R, i8, U4_2, I4_2))
+@kernel(void(F4_3, I4_2R, i8, U4_2, I4_2), fastmath=False)
 def wta_codes(lines, bins, n_hashes, keys, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
@@ -43,7 +43,7 @@ def wta_codes(lines, bins, n_hashes, keys, out):  # type: ignore[no-untyped-def]
                 out[first + lane, table] = code
 
 
-@kernel(void(F4_3, I4_2R, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3))
+@kernel(void(F4_3, I4_2R, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
 def wta_probes(lines, bins, step_wise, keys, costs, parts, totals, sums, out, scores):  # type: ignore[no-untyped-def]
     """Write each query's code in each table, then those where runners-up with small gaps win.
 

@@ -11,11 +11,31 @@ from distlsh.lsh import HashSpec
 
 @pytest.mark.parametrize(
     ("family", "n_hashes", "n_buckets"),
-    [("fast_srp", 12, 4096), ("cross_polytope", 2, 128**2), ("dwta", 4, 8**4)],
+    [("fast_srp", 12, 4096), ("cross_polytope", 2, 128**2), ("dwta", 4, 8**4), ("l2", 4, 2**16)],
 )
 def test_buckets_of_a_table(family, n_hashes, n_buckets):
-    """A table has one bucket for every combination of hash values."""
+    """A table has one bucket for every combination of hash values, or 2**code_bits where they are mixed."""
     assert HashSpec(family, n_hashes, 4, 0, 100).n_buckets == n_buckets
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_codes"),
+    [
+        ({}, 5),
+        ({"probe_order": "global"}, 17),
+        ({"n_probes": 0, "probe_order": "global"}, 1),
+        ({"family": "srp", "n_hashes": 3, "probe_order": "global"}, 8),
+        ({"family": "l2", "n_hashes": 2, "probe_order": "global"}, 9),
+        ({"family": "l2", "n_hashes": 2, "code_bits": 1, "n_probes": 1}, 2),
+        ({"family": "minhash", "n_probes": 0}, 1),
+    ],
+)
+def test_codes_of_a_query_in_a_table(changes, n_codes):
+    """Own code and probes; for a global order four times the probes, as far as there are buckets."""
+    spec = HashSpec(
+        **{"family": "cross_polytope", "n_hashes": 2, "n_tables": 4, "n_probes": 4, "n_dims": 9} | changes
+    )
+    assert spec.n_codes == n_codes
 
 
 def test_spec_of_a_configuration():
@@ -35,6 +55,15 @@ def test_spec_of_a_configuration():
         ({"family": "fast_srp", "n_hashes": 2, "n_probes": 4}, "lsh.n_probes"),
         ({"n_tables": 1024, "n_probes": 64}, "lsh.n_tables"),
         ({"n_tables": 0}, "lsh.n_tables"),
+        ({"family": "sparse_srp", "density": 0.0}, "lsh.density"),
+        ({"family": "l2", "l2_width": -1.0}, "lsh.l2_width"),
+        ({"family": "l2", "code_bits": 25}, "lower lsh.code_bits"),
+        ({"family": "l2", "n_hashes": 1, "n_probes": 3}, "lsh.n_probes"),
+        ({"probing": "random"}, "lsh.probing"),
+        ({"probe_order": "best"}, "lsh.probe_order"),
+        ({"transform": "mips"}, "lsh.transform"),
+        ({"family": "minhash"}, "minhash has no probes"),
+        ({"family": "doph", "n_probes": 0, "transform": "simple"}, "lsh.transform"),
     ],
 )
 def test_impossible_specs_name_the_key_to_change(changes, said):

@@ -19,34 +19,38 @@ from distlsh.lsh.spec import HashSpec
 
 
 class TernaryProjection:
-    """Signed lists of ``density * n_dims`` dimensions for each hash.
+    """``density * n_dims`` dimensions for each hash, to be added or, by coin toss, taken away.
 
-    Lists are cut from random permutations, as many as fit: projections of one share no dimension.
+    They are cut from random permutations, as many as fit: projections of one share no dimension.
     """
 
     keeps_lines = True
 
     def __init__(self, spec: HashSpec) -> None:
-        self.width = spec.n_dims
+        self._n_dims = spec.n_dims
+        self.width = spec.n_dims + 1  # a line of zeros fills up the lists
         self.n_lines = -(-spec.n_tables * spec.n_hashes // GROUP) * GROUP
         length = max(1, round(spec.density * spec.n_dims))
         dims = np.empty((self.n_lines, length), np.int32)
         fill_bins(u8(spec.seed), spec.n_dims, np.empty(spec.n_dims, np.int32), dims)
         dims.sort(axis=1)
-        self.lists: Ids = np.empty((self.n_lines // GROUP, length, GROUP), np.int32)
-        fill_lists(u8(spec.seed), dims, self.lists)
+        n_groups = self.n_lines // GROUP
+        self.lists: Ids = np.empty((2, n_groups, length, GROUP), np.int32)
+        self.lengths: Ids = np.empty((2, n_groups), np.int32)
+        fill_lists(u8(spec.seed), spec.n_dims, dims, self.lists, self.lengths)
         self._by_dimension: tuple[NDArray[np.int64], Ids] | None = None
         self._sums: Floats = np.zeros(self.n_lines, np.float32)
 
     def project(self, lines: Floats, coordinates: Floats) -> None:
         """See `projected.Projection`."""
-        sum_lines(lines, self.lists, coordinates)
+        sum_lines(lines, self.lists, self.lengths, coordinates)
 
     def project_sparse(self, rows: SparseRows, first: int, last: int, coordinates: Floats) -> None:
         """See `projected.Projection`."""
         if self._by_dimension is None:
-            self._by_dimension = np.empty(self.width + 2, np.int64), np.empty(self.lists.size, np.int32)
-            by_dimension(self.lists, *self._by_dimension)
+            held = self.lists.size // 2
+            self._by_dimension = np.empty((self._n_dims + 1, 2), np.int64), np.empty(held, np.int32)
+            by_dimension(self._n_dims, self.lists, *self._by_dimension)
         where = (rows.indptr, rows.indices, rows.values, first, last)
         sum_sparse(*where, *self._by_dimension, self._sums, coordinates)
 
