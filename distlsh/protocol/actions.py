@@ -31,6 +31,17 @@ class BeginRehash:
 
 
 @dataclass(frozen=True)
+class BeginTuning:
+    """Ask the rehasher which hash functions reach ``recall``; no worker is at work.
+
+    number  of tunings before
+    """
+
+    recall: float
+    number: int
+
+
+@dataclass(frozen=True)
 class SaveCheckpoint:
     """Save all persistent arrays with this position; no worker is at work."""
 
@@ -59,4 +70,13 @@ class Finish:
     status: str
 
 
-Action = Assign | WriteOrder | BeginRehash | SaveCheckpoint | BeginEvaluation | EndEvaluation | Finish
+Action = (
+    Assign
+    | WriteOrder
+    | BeginRehash
+    | BeginTuning
+    | SaveCheckpoint
+    | BeginEvaluation
+    | EndEvaluation
+    | Finish
+)

@@ -45,8 +45,32 @@ class RehashDone:
 
 
 @dataclass(frozen=True)
+class TuningDone:
+    """Hash functions are chosen, and there is memory for their tables, still empty."""
+
+    recall: float
+
+
+@dataclass(frozen=True)
+class RecallMeasured:
+    """An evaluation found this recall of the tables."""
+
+    recall: float
+
+
+@dataclass(frozen=True)
 class StopRequested:
     """Someone asked the run to save its state and end."""
 
 
-Event = WorkerReady | WorkerLost | TaskDone | RehasherReady | RehasherLost | RehashDone | StopRequested
+Event = (
+    WorkerReady
+    | WorkerLost
+    | TaskDone
+    | RehasherReady
+    | RehasherLost
+    | RehashDone
+    | TuningDone
+    | RecallMeasured
+    | StopRequested
+)

@@ -16,7 +16,7 @@ from distlsh.protocol import events as ev
 from distlsh.protocol.ledger import Ledger, split
 from distlsh.protocol.messages import Task
 from distlsh.protocol.plan import Plan, Position
-from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train
+from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
 
 _HISTORY = 32
 
@@ -72,6 +72,10 @@ class RunMachine:
                 self._rehasher_lost()
             case ev.RehashDone(changed_share):
                 self._rehash_done(changed_share)
+            case ev.TuningDone(recall):
+                self._tuning_done(recall)
+            case ev.RecallMeasured(recall):
+                self._recall_measured(recall)
             case ev.StopRequested():
                 self._stopping = True
         self._advance()
@@ -154,11 +158,24 @@ class RunMachine:
             drift = 0.0 if self._full else changed_share  # a rebuild says nothing of drift
             self.position.schedule.refreshed(self.position.samples, drift)
 
+    def _tuning_done(self, recall: float) -> None:
+        if not isinstance(self._step, Tune) or not self._step.asked or self.position.tuning is None:
+            raise self._fail("a tuning that nobody asked for")
+        self._step.done = self.position.rebuild = True  # the new tables are empty
+        self.position.tuning.tuned(recall)
+
+    def _recall_measured(self, recall: float) -> None:
+        schedule = self.position.tuning
+        if schedule is None or self.position.stage == "final":
+            return
+        if schedule.drifted(recall) and not any(isinstance(step, Tune) for step in self._wanted):
+            self._wanted.insert(0, Tune())
+
     def _rehasher_lost(self) -> None:
         self._rehasher_ready = False
         self.position.rebuild = self.position.rebuild or self._refreshing
         self._refreshing = False
-        if isinstance(self._step, Refresh):
+        if isinstance(self._step, Refresh) or (isinstance(self._step, Tune) and not self._step.done):
             self._step.asked = False
 
     def _advance(self) -> None:
@@ -192,7 +209,7 @@ class RunMachine:
                 self._actions.append(act.BeginEvaluation(step.kind))
                 rows = self.plan.n_final_rows if step.kind == "final" else self.plan.n_eval_rows
                 self._ledger = Ledger(self._number(step.task_kind, rows, self.plan.eval_size(rows)))
-            case Refresh():
+            case Refresh() | Tune():
                 self._ledger = Ledger()
             case Finish(status):
                 self.finished = status
@@ -202,6 +219,9 @@ class RunMachine:
         match step:
             case Refresh():
                 self._ask_for_refresh(step)
+                return step.done
+            case Tune():
+                self._ask_for_tuning(step)
                 return step.done
             case Parallel() | Train():
                 return self._ledger.finished
@@ -223,8 +243,17 @@ class RunMachine:
             step.asked = True
             self._begin_rehash(step.full)
 
+    def _ask_for_tuning(self, step: Tune) -> None:
+        schedule = self.position.tuning
+        if schedule is None or step.asked or not self._rehasher_ready or self._refreshing:
+            return
+        step.asked = True
+        self._actions.append(act.BeginTuning(schedule.asked(), schedule.n))
+
     def _end(self, step: Step) -> None:
         match step:
+            case Tune():
+                self._agenda.appendleft(Refresh(full=True, name="tables"))
             case Evaluate():
                 self._actions.append(act.EndEvaluation(step.kind, complete=self._ledger.finished))
                 if self._stopping and step.kind == "final":
@@ -317,7 +346,7 @@ def _from_scratch(plan: Plan) -> Iterable[Step]:
         yield Parallel("warm_start", plan.n_train, plan.chunk)
         yield Parallel("warm_finish", plan.n_labels, plan.label_chunk)
     if plan.tables:
-        yield Refresh(full=True, name="tables")
+        yield Tune() if plan.tuned_recall is not None else Refresh(full=True, name="tables")
     if plan.eval_initial and plan.n_eval_rows:
         yield Evaluate("initial")
     yield Train()
@@ -326,4 +355,6 @@ def _from_scratch(plan: Plan) -> Iterable[Step]:
 def _resumed(position: Position) -> Iterable[Step]:
     if position.stage == "final":
         return [Evaluate("final"), Finish("completed")]
+    if position.tuning is not None and position.rebuild:  # chosen, but the run failed before they were filled
+        return [Refresh(full=True, name="tables"), Train()]
     return [Train()]

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from distlsh.config.schema import LshConfig
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
-from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report
+from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Tuned
 
 T = TypeVar("T")
 
@@ -40,11 +41,26 @@ class StartRehash(msgspec.Struct, frozen=True, tag="start_rehash"):
     samples: int
 
 
+class StartTuning(msgspec.Struct, frozen=True, tag="start_tuning"):
+    """Choose hash functions that reach ``recall`` and answer `Chosen`."""
+
+    recall: float
+    number: int
+    samples: int
+
+
+class UseTables(msgspec.Struct, frozen=True, tag="use_tables"):
+    """The output's tables lie in ``segment`` and are those of ``lsh``; sent before work that needs them."""
+
+    segment: str
+    lsh: LshConfig
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish and exit."""
 
 
-ToChild = Assign | StartRehash | Stop
+ToChild = Assign | StartRehash | StartTuning | UseTables | Stop
 
 # child -> coordinator
 
@@ -81,6 +97,15 @@ class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):
     report: Rehash
 
 
+class Chosen(msgspec.Struct, frozen=True, tag="chosen"):
+    """Hash functions are chosen: the settings of the configuration, with those in their places."""
+
+    role: str
+    pid: int
+    lsh: LshConfig
+    report: Tuned
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A child met an error that a restart would meet again."""
 
@@ -89,7 +114,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     traceback: str
 
 
-FromChild = Hello | Heartbeat | Done | Rehashed | Failed
+FromChild = Hello | Heartbeat | Done | Rehashed | Chosen | Failed
 
 # child -> coordinator -> PUB
 
@@ -104,7 +129,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
     loss_sum: float
 
 
-Metric = WorkerMetrics | Rehash | Report | Evaluation | Notice
+Metric = WorkerMetrics | Rehash | Tuned | Report | Evaluation | Notice
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

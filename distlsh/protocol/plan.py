@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from distlsh.protocol.rehash_schedule import RehashSchedule
+from distlsh.protocol.tune_schedule import TuneSchedule
 
 _EVAL_TASKS_PER_WORKER = 4
 
@@ -23,6 +24,7 @@ class Position(msgspec.Struct, kw_only=True):
     next_eval: int = 0
     next_checkpoint: int = 0
     next_task: int = 0
+    tuning: TuneSchedule | None = None  # where hash functions are chosen by the run
     rebuild: bool = False  # a rehasher died half-way: the next refresh must be a full one
 
     def copy(self) -> Position:
@@ -41,6 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rehash_decay: float
     rehash_max_drift: float
     tables: bool = True
+    tuned_recall: float | None = None  # goal of the output's hash functions; None: they are given
+    most_tunings: int = 1
     warm_start: bool = True
     deterministic: bool = False
     init_parts: int = 1
@@ -64,6 +68,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             initial=self.rehash_initial, decay=self.rehash_decay, max_drift=self.rehash_max_drift
         )
         schedule.start()
+        tuning = None
+        if self.tuned_recall is not None:
+            tuning = TuneSchedule(goal=self.tuned_recall, most=self.most_tunings)
         return Position(
-            schedule=schedule, next_eval=self.eval_interval, next_checkpoint=self.checkpoint_interval
+            schedule=schedule,
+            next_eval=self.eval_interval,
+            next_checkpoint=self.checkpoint_interval,
+            tuning=tuning,
         )

@@ -69,6 +69,7 @@ class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
     table_recall_at_10: float | None = None
     retrieved_mean: float | None = None  # distinct labels retrieved a row
     lsh_mac_fraction: float | None = None  # multiply-adds of LSH inference over exact
+    tables: str | None = None  # the hash functions, where the run chose them (lsh.auto)
 
 
 class Rehash(msgspec.Struct, kw_only=True, tag="rehash"):
@@ -82,6 +83,19 @@ class Rehash(msgspec.Struct, kw_only=True, tag="rehash"):
     hash_s: float
     wait_s: float  # for readers of the idle buffer
     full: bool
+
+
+class Tuned(msgspec.Struct, kw_only=True, tag="tuned"):
+    """One choice of hash functions (`lsh.auto`)."""
+
+    samples: int
+    tables: str  # in words: "cross_polytope 64, K 2, L 40, 4 probes, buckets of 64"
+    target: float  # recall that was asked for
+    recall: float  # on the sampled training instances
+    candidates: float  # distinct labels found a query
+    n_bytes: int
+    tune_s: float
+    missing: str | None = None  # what of the goal is out of reach
 
 
 class Notice(msgspec.Struct, kw_only=True, tag="notice"):
@@ -126,6 +140,8 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     popularity_p_at_1: float | None = None  # baseline: always the most frequent labels
     rehashes: int = 0
     table_age_s_mean: float | None = None
+    tables: str | None = None  # the hash functions, where the run chose them (lsh.auto)
+    tunings: int = 0
     worker_restarts: int = 0
     peak_memory_bytes: int = 0  # shared + private
     energy_j: float | None = None

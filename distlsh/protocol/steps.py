@@ -41,6 +41,15 @@ class Refresh:
 
 
 @dataclass
+class Tune:
+    """A choice of hash functions that training waits for; a full refresh follows."""
+
+    name: str = "tuning"
+    asked: bool = False
+    done: bool = False
+
+
+@dataclass
 class Evaluate:
     """An evaluation by the workers."""
 
@@ -67,4 +76,4 @@ class Finish:
     name: str = "finish"
 
 
-Step = Parallel | Train | Refresh | Evaluate | Save | Finish
+Step = Parallel | Train | Refresh | Tune | Evaluate | Save | Finish

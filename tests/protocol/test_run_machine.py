@@ -34,17 +34,22 @@ def plan(**changes):
 
 
 class World:
+    promise = 0.9  # recall of what a tuning chooses
+
     """Carries out actions as workers and a rehasher would, in any order the dice say."""
 
     def __init__(self, machine, seed=0, workers=2):
         self.machine, self.random = machine, random.Random(seed)
         self.busy = {}
-        self.rehashing = False
+        self.rehashing = self.tuning = False
+        self.tuned = []
+        self.recalls = iter(())
         self.full = []
         self.trained = []
         self.saved = []
         self.evaluated = []
         self.orders = []
+        self.measured = []
         self.status = None
         self.restart_later = []
         self.feed(ev.RehasherReady())
@@ -54,6 +59,8 @@ class World:
     def feed(self, event):
         for action in self.machine.handle(event):
             self.carry_out(action)
+        while self.measured and self.status is None:
+            self.feed(ev.RecallMeasured(self.measured.pop()))
 
     def carry_out(self, action):
         assert self.status is None, "nothing follows the end"
@@ -65,8 +72,12 @@ class World:
                 assert not self.rehashing
                 self.rehashing = True
                 self.full.append(full)
+            case act.BeginTuning(recall, number):
+                assert not self.busy and not self.rehashing and not self.tuning
+                self.tuning = True
+                self.tuned.append((recall, number))
             case act.SaveCheckpoint(position):
-                assert not self.busy and not self.rehashing, "a checkpoint finds everybody quiet"
+                assert not self.busy and not self.rehashing and not self.tuning, "everybody is quiet"
                 self.saved.append(position)
             case act.WriteOrder(epoch):
                 assert not self.busy
@@ -74,11 +85,14 @@ class World:
             case act.EndEvaluation(kind, complete):
                 assert not self.busy
                 self.evaluated.append((kind, complete))
+                if complete:
+                    self.measured += [recall for recall in [next(self.recalls, None)] if recall is not None]
             case act.Finish(status):
                 self.status = status
 
     def step(self, faults=0.0):
         choices = [("worker", w) for w in self.busy] + ([("rehasher", 0)] if self.rehashing else [])
+        choices += [("tuner", 0)] if self.tuning else []
         choices += [("restart", role) for role in self.restart_later]
         kind, who = self.random.choice(choices)
         if kind == "restart":
@@ -91,6 +105,9 @@ class World:
             if task.kind == "train":
                 self.trained.append((task.epoch, task.first, task.last))
             self.feed(ev.TaskDone(who, task.id))
+        elif kind == "tuner":
+            self.tuning = False
+            self.feed(ev.TuningDone(self.promise))
         else:
             self.rehashing = False
             self.feed(ev.RehashDone(0.1))
@@ -101,7 +118,7 @@ class World:
             self.restart_later.append(who)
             self.feed(ev.WorkerLost(who))
         else:
-            self.rehashing = False
+            self.rehashing = self.tuning = False
             self.restart_later.append("rehasher")
             self.feed(ev.RehasherLost())
 
@@ -135,9 +152,10 @@ def test_a_run_trains_every_position_of_every_epoch_once():
     interval=st.sampled_from([0, 170]),
     deterministic=st.booleans(),
     tables=st.booleans(),
+    goal=st.sampled_from([None, 0.5]),
 )
 def test_random_deaths_never_lose_or_repeat_acknowledged_work(
-    seed, workers, faults, interval, deterministic, tables
+    seed, workers, faults, interval, deterministic, tables, goal
 ):
     """Whatever dies, every position is acknowledged exactly once and the run completes."""
     machine = RunMachine(
@@ -146,9 +164,14 @@ def test_random_deaths_never_lose_or_repeat_acknowledged_work(
             checkpoint_interval=interval,
             deterministic=deterministic and workers == 1,
             tables=tables,
+            tuned_recall=goal,
+            most_tunings=3,
         )
     )
-    world = World(machine, seed, workers).run(faults)
+    world = World(machine, seed, workers)
+    world.recalls = iter(world.random.random() for _ in range(99))
+    world.run(faults)
+    assert len({number for _, number in world.tuned}) <= 3
     assert world.status == "completed"
     assert [positions(world.trained, e) for e in range(2)] == [list(range(1000))] * 2
     assert world.saved[-1].stage == "final"
@@ -191,6 +214,61 @@ def test_deterministic_runs_refresh_while_nobody_trains():
     world.carry_out = check
     world.run()
     assert len(world.full) > 3 and world.full[0] and not any(world.full[1:])
+
+
+def tuned_world(recalls, workers=2, **changes):
+    world = World(RunMachine(plan(tuned_recall=0.6, most_tunings=4, **changes)), 0, workers)
+    world.recalls = iter(recalls)
+    return world
+
+
+def test_hash_functions_are_chosen_before_the_first_tables():
+    """With a goal of recall a tuning stands between warm start and tables, and the tables are built whole."""
+    world = tuned_world([])
+    stages = []
+    while world.status is None:
+        stages += [world.machine.stage] if world.machine.stage not in stages[-1:] else []
+        world.step()
+    assert stages[:5] == ["init", "warm start", "tuning", "tables", "evaluate"]
+    assert world.tuned == [(0.6, 0)] and world.full[0]
+
+
+def test_a_recall_that_drifts_is_followed_by_a_tuning_while_nobody_trains():
+    """A recall a tenth below that of the first evaluation holds training for a tuning and a full refresh."""
+    world = tuned_world([0.7, 0.5], eval_interval=300)
+    world.run()
+    assert world.status == "completed" and world.tuned == [(0.6, 0), (0.6, 1)]
+    assert [positions(world.trained, e) for e in range(2)] == [list(range(1000))] * 2
+    assert world.full.count(True) == 2 and world.saved[-1].tuning.n == 2
+
+
+def test_a_rehasher_that_dies_while_it_tunes_is_asked_again():
+    """The tuning begins anew with the next rehasher, under the same number."""
+    world = tuned_world([])
+    while not world.tuning:
+        world.step()
+    world.kill("rehasher", 0)
+    assert world.run().status == "completed" and world.tuned == [(0.6, 0), (0.6, 0)]
+
+
+def test_a_stop_does_not_wait_for_a_tuning_that_has_not_begun():
+    """Stopped with a tuning due, the run saves its state and ends; a tuning is left for later."""
+    world = tuned_world([0.7, 0.5], eval_interval=300)
+    while not world.machine._wanted or not world.busy:
+        world.step()
+    world.feed(ev.StopRequested())
+    assert world.run().status == "interrupted" and len(world.tuned) == 1
+
+
+def test_a_run_that_fails_before_new_tables_are_filled_fills_them_first_when_it_goes_on():
+    """The position of such a failure asks for a full refresh before any training."""
+    world = tuned_world([0.7, 0.5], eval_interval=300)
+    while len(world.tuned) < 2 or world.tuning or world.machine.stage != "tables":
+        world.step()
+    position = world.machine.rescue(final_saved=False)
+    again = World(RunMachine(plan(tuned_recall=0.6, most_tunings=4), position), 0, 2)
+    assert again.full == [True] and not again.busy
+    assert again.run().status == "completed" and not again.tuned
 
 
 def test_a_dead_rehasher_is_followed_by_a_full_refresh():
