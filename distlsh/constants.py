@@ -19,6 +19,13 @@ CHECKPOINT_VERSION = 1
 GLOBAL_FACTOR = 4
 """Probes of a table that a global order chooses among, for each that a table has on average."""
 
+TUNED_FAMILIES = ("cross_polytope", "fast_srp", "dwta")
+"""Families that a run chooses from."""
+
+TUNED_TABLES = 64
+TUNED_PROBES = 16
+"""Most tables, and extra buckets of each, that tuning chooses from."""
+
 TOP_K = 5
 """Largest k of the reported ranking metrics."""
 

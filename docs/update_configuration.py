@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from distlsh.config.explain import allowed
-from distlsh.config.schema import Config, HiddenLshConfig, SynthConfig
+from distlsh.config.schema import AutoConfig, Config, HiddenLshConfig, SynthConfig
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
 MISSING = "TODO"
@@ -35,6 +35,7 @@ def groups() -> dict[str, Any]:
         if field.name == "data":
             found["data.synth"] = SynthConfig
         if field.name == "lsh":
+            found["lsh.auto"] = AutoConfig
             found["lsh.hidden"] = HiddenLshConfig
     return found
 

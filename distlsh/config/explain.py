@@ -106,7 +106,7 @@ def _unknown(path: KeyPath, group: inspect.StructType, places: Places) -> str:
 def nearest(key: str) -> str | None:
     """Return the key path of the schema that is most like ``key``, or None if none is."""
     groups = [field.name for field in _root().fields]
-    known = [*all_keys(), *groups, "data.synth"]
+    known = [*all_keys(), *groups, "data.synth", "lsh.auto"]
     group, _, name = key.rpartition(".")
     if name.lower() in _OTHER_NAMES:
         return _OTHER_NAMES[name.lower()]

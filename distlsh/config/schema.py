@@ -108,7 +108,19 @@ class HiddenLshConfig(HashingConfig, frozen=True):
     pool: Annotated[float, Meta(ge=1.0)] = 2.0
 
 
+class AutoConfig(_Group, frozen=True):
+    """What the output's hash functions shall reach, where the run chooses them (`lsh.auto`)."""
+
+    # of the tables, on outputs that are not the instance's labels
+    recall: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.6
+    k: Literal[1, 10] = 10  # of the exact top so many outputs
+    n_active: Positive | None = None  # distinct outputs found a sample, in the mean; null: lsh.n_active
+    max_bytes: Positive | None = None  # of the tables; null: twice the output rows, at least 64 MiB
+    max_tunings: Positive = 5  # in a run
+
+
 class LshConfig(HashingConfig, frozen=True):
+    auto: AutoConfig | None = None
     n_active: Positive = 512  # budget of active outputs a sample
     n_random: Count = 0  # of these, at least so many random ones
     sampling: Sampling = "topk"  # how retrieved outputs are chosen

@@ -89,7 +89,6 @@ class Tuned(msgspec.Struct, kw_only=True, tag="tuned"):
     """One choice of hash functions (`lsh.auto`)."""
 
     samples: int
-    tables: str  # in words: "cross_polytope 64, K 2, L 40, 4 probes, buckets of 64"
     target: float  # recall that was asked for
     recall: float  # on the sampled training instances
     candidates: float  # distinct labels found a query

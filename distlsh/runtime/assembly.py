@@ -16,9 +16,10 @@ from distlsh.data.dataset import Dataset
 from distlsh.model.spec import NetworkSpec
 from distlsh.protocol.plan import Plan
 from distlsh.protocol.supervision import Supervisor
+from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.entry import rehasher_main, worker_main
 from distlsh.runtime.eval_rows import count_rows
-from distlsh.runtime.layout import Sizes, all_tables, hidden_tables, output_tables, plan_arrays
+from distlsh.runtime.layout import Sizes, has_tables, hidden_tables, output_tables, plan_arrays, tunes
 from distlsh.runtime.processes import ForkServer
 from distlsh.runtime.roles import REHASHER, worker_role
 from distlsh.runtime.run_dir import RunDir
@@ -77,11 +78,17 @@ class Parts:
     plan: Plan
     saver: Saver
     publish: str
+    chosen: ChosenTables | None  # where the run chooses the output's hash functions
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes in shared memory now."""
+        return self.arena.n_bytes + (self.chosen.n_bytes if self.chosen is not None else 0)
 
 
 def make_plan(config: Config, sizes: Sizes) -> Plan:
     """Return the numbers that the run's state machine follows."""
-    n_test, workers = sizes.n_test, config.run.workers
+    n_test, workers, auto = sizes.n_test, config.run.workers, config.lsh.auto
     return Plan(
         n_train=sizes.n_train,
         n_labels=sizes.n_labels,
@@ -90,7 +97,9 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         rehash_initial=config.rehash.initial_interval,
         rehash_decay=config.rehash.decay,
         rehash_max_drift=config.rehash.max_drift,
-        tables=bool(all_tables(config, sizes.n_features, sizes.n_labels)),
+        tables=has_tables(config, sizes.n_features, sizes.n_labels),
+        tuned_recall=auto.recall if auto is not None and tunes(config, sizes.n_labels) else None,
+        most_tunings=auto.max_tunings if auto is not None else 1,
         warm_start=config.model.warm_start,
         deterministic=config.train.deterministic,
         init_parts=_PARTS_PER_WORKER * workers,
@@ -129,10 +138,15 @@ def assemble(
     )
     stack.callback(staff.stop, True)
     waiter = Waiter(control.socket, hub.pull, wake)
-    return Parts(arena, hub, staff, waiter, plan, _saver(config, arena, run_dir, data), publish)
+    chosen = None
+    if tunes(config, sizes.n_labels):
+        chosen = ChosenTables(config, sizes.n_labels, run_id)
+        stack.callback(chosen.close)
+    saver = _saver(config, arena, run_dir, data, chosen)
+    return Parts(arena, hub, staff, waiter, plan, saver, publish, chosen)
 
 
-def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data) -> Saver:
+def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data, chosen: ChosenTables | None) -> Saver:
     sizes = data.sizes
     model = NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels).to_dict()
     output = output_tables(config, sizes.n_labels)
@@ -143,7 +157,7 @@ def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data) -> Saver:
         "hidden_lsh": hidden,
         "data": data.fingerprint,
     }
-    return Saver(arena, run_dir, config, same)
+    return Saver(arena, run_dir, config, same, chosen)
 
 
 def _supervisor(config: Config, plan: Plan) -> Supervisor:

@@ -18,7 +18,7 @@ import msgspec
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
-from distlsh.shm.names import SEGMENT_DIR, remove
+from distlsh.shm.names import remove, segments_of
 from distlsh.transport.context import new_context
 from distlsh.transport.control import ControlClient
 from distlsh.transport.metrics import MetricsClient
@@ -132,7 +132,8 @@ def _die_with(setup: ChildSetup) -> None:
 
 def _leave(setup: ChildSetup) -> None:
     # A coordinator that was killed cannot unlink its segment; its children can.
-    remove(SEGMENT_DIR / setup.arena)
+    for segment in segments_of(setup.arena):
+        remove(segment)
     remove(Path(setup.socket_dir))
     log("the coordinator is gone: exiting")
     os._exit(1)

@@ -16,9 +16,18 @@ from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol import supervision as sv
 from distlsh.protocol.machine import RunMachine
-from distlsh.protocol.messages import Assign, Done, FromChild, Rehashed, StartRehash, Task
+from distlsh.protocol.messages import (
+    Assign,
+    Chosen,
+    Done,
+    FromChild,
+    Rehashed,
+    StartRehash,
+    StartTuning,
+    Task,
+)
 from distlsh.protocol.plan import Position
-from distlsh.protocol.reports import Evaluation, Notice, Report
+from distlsh.protocol.reports import Evaluation, Notice, Report, Tuned
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.energy import EnergyMeter
@@ -32,6 +41,13 @@ from distlsh.runtime.stop_signals import StopSignals
 _POLL_S = 0.1
 _ACCOUNTS = {"evaluate": "eval", "finish": None}
 """What the time of a stage is charged to, where it is not training."""
+
+
+def _promise(told: Tuned) -> str:
+    return (
+        f"recall {told.recall:.3f} with {told.candidates:,.0f} candidates a sample, "
+        f"{told.n_bytes / 2**20:,.0f} MiB, chosen in {told.tune_s:.1f} s"
+    )
 
 
 class Coordinator:
@@ -62,11 +78,13 @@ class Coordinator:
         self._waiter = parts.waiter
         self._arena = parts.arena
         self._saver = parts.saver
+        self._chosen = parts.chosen
         self._run_dir = run_dir
         self._clock = clock
         self._observer = observer
         self._signals = signals
         self._total = config.train.epochs * machine.plan.n_train
+        self._measured: list[float] = []
         self._sums = EvalSums()
         self._eval_started = 0.0
         self._next_report = 0.0
@@ -91,6 +109,12 @@ class Coordinator:
     def restarts(self) -> int:
         """Restarts of children, those before a resume included."""
         return self._restarts_before + self._staff.restarts
+
+    @property
+    def tunings(self) -> int:
+        """Choices of hash functions so far, those before a resume included."""
+        tuning = self._machine.position.tuning
+        return tuning.n if tuning is not None else 0
 
     @property
     def samples(self) -> int:
@@ -121,6 +145,7 @@ class Coordinator:
     def _take(self, news: FromChild | sv.Ready | sv.Lost) -> None:
         match news:
             case sv.Ready(role):
+                self._tell_tables(role)
                 self._feed(ev.RehasherReady() if role == REHASHER else ev.WorkerReady(worker_index(role)))
             case sv.Lost(role, why):
                 self._lost(role, why)
@@ -130,6 +155,26 @@ class Coordinator:
                 self.meter.rehashed(news.report)
                 self._observer.rehash(news.report)
                 self._feed(ev.RehashDone(news.report.changed_share))
+            case Chosen():
+                self._use_chosen(news)
+
+    def _use_chosen(self, news: Chosen) -> None:
+        assert self._chosen is not None
+        before = self._chosen.n_bytes
+        self._chosen.use(news.lsh)
+        self.memory.share(self._chosen.n_bytes)
+        self.memory.share(-before)
+        for role in self._staff.roles:
+            self._tell_tables(role)
+        told = news.report
+        level = "warning" if told.missing else "info"
+        self.notice(level, f"chose {self._chosen.text()}: " + (told.missing or _promise(told)))
+        self._feed(ev.TuningDone(told.recall))
+
+    def _tell_tables(self, role: str) -> None:
+        message = self._chosen.message() if self._chosen is not None else None
+        if message is not None:
+            self._staff.tell(role, message)
 
     def _lost(self, role: str, why: str) -> None:
         self.notice("warning", f"{why}; starting it again")
@@ -150,6 +195,8 @@ class Coordinator:
         for action in actions:
             self._carry_out(action)
         self._charge()
+        while self._measured:  # not before all actions are carried out: each event's are in order
+            self._feed(ev.RecallMeasured(self._measured.pop()))
 
     def _charge(self) -> None:
         stage = self._machine.stage
@@ -166,6 +213,9 @@ class Coordinator:
                 self._write_order(epoch)
             case act.BeginRehash(full):
                 self._staff.tell(REHASHER, StartRehash(full=full, samples=self._machine.position.samples))
+            case act.BeginTuning(recall, number):
+                samples = self._machine.position.samples
+                self._staff.tell(REHASHER, StartTuning(recall=recall, number=number, samples=samples))
             case act.BeginEvaluation():
                 self._sums, self._eval_started = EvalSums(), time.perf_counter()
                 self._clock.switch("eval")
@@ -194,11 +244,20 @@ class Coordinator:
             train_s=round(self.train_s, 3),
             eval_s=round(time.perf_counter() - self._eval_started, 3),
         )
+        if self._chosen is not None:
+            self._note_recall(evaluation)
         self.last_evaluation = evaluation
         self.meter.evaluated(evaluation)
         self._append(evaluation)
         self._hub.publish(evaluation)
         self._observer.evaluation(evaluation)
+
+    def _note_recall(self, evaluation: Evaluation) -> None:
+        assert self._chosen is not None and self._config.lsh.auto is not None
+        evaluation.tables = self._chosen.text()
+        recall = getattr(evaluation, f"table_recall_at_{self._config.lsh.auto.k}")
+        if recall is not None:
+            self._measured.append(recall)
 
     def _save(self, position: Position) -> None:
         self._check_finite()

@@ -8,6 +8,7 @@ from typing import Any
 
 from distlsh.config.load import dump_yaml
 from distlsh.config.schema import Config
+from distlsh.constants import TUNED_FAMILIES
 from distlsh.data.opening import open_pair
 from distlsh.errors import DistlshError, RunInterrupted
 from distlsh.evaluation.baseline import popularity_baseline
@@ -157,7 +158,7 @@ class _Session:
             run_dir=self.run_dir,
             clock=self.clock,
             meter=meter,
-            memory=MemoryWatch(parts.arena.n_bytes + data.n_bytes),
+            memory=MemoryWatch(parts.shared_bytes + data.n_bytes),
             energy=EnergyMeter(),
             observer=self.observer,
             signals=self.signals,
@@ -199,6 +200,8 @@ class _Session:
             epoch_size=data.sizes.n_train,
             evaluation=coordinator.last_evaluation,
             popularity_p_at_1=baseline,
+            tables=parts.chosen.text() if parts.chosen is not None else None,
+            tunings=coordinator.tunings,
             rehashes=coordinator.meter.rehashes,
             table_age_s_mean=coordinator.meter.table_age_s_mean,
             worker_restarts=coordinator.restarts,
@@ -210,5 +213,12 @@ class _Session:
 
 def _modules(config: Config) -> list[str]:
     """Return the modules, and so the kernels, that this run's children need beside those of every run."""
-    hashed = bool(active_neurons(config.model))
-    return ["distlsh.model.layers.build", "distlsh.model.pairs_output"] if hashed else []
+    hashed: set[str] = {config.lsh.family}
+    found = []
+    if active_neurons(config.model):
+        hashed.add(config.lsh.hidden.family)
+        found += ["distlsh.model.layers.build", "distlsh.model.pairs_output"]
+    if config.lsh.auto is not None:
+        hashed |= set(TUNED_FAMILIES)
+        found.append("distlsh.runtime.tuner")
+    return [*found, *(f"distlsh.lsh.families.{family}" for family in sorted(hashed))]

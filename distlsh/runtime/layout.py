@@ -21,6 +21,7 @@ from distlsh.shm.spec import ArraySpec
 
 COUNTERS = 16
 SLOT_PLACES = CACHE_LINE_BYTES // 8
+_LEAST_TABLES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +99,30 @@ def uses_tables(config: Config, n_labels: int) -> bool:
 
 def hash_spec(config: Config) -> HashSpec:
     """Return how hidden vectors and output rows are hashed."""
-    width = config.model.hidden[-1] + int(_hashes_bias(config))
+    width = config.model.hidden[-1] + int(hashes_bias(config))
     return HashSpec.from_config(config.lsh, width, config.train.seed)
 
 
-def _hashes_bias(config: Config) -> bool:
+def hashes_bias(config: Config) -> bool:
+    """Tell whether the output's rows are hashed with their bias behind."""
     # Without a transform hashes see angles, of which a bias is no part.
     return config.model.bias and config.lsh.transform != "none"
 
 
+def tunes(config: Config, n_labels: int) -> bool:
+    """Tell whether the run chooses the output's hash functions."""
+    return config.lsh.auto is not None and uses_tables(config, n_labels)
+
+
+def tuning_bytes(config: Config, n_labels: int) -> int:
+    """Return the most bytes that tables may take whose hash functions the run chooses."""
+    given = config.lsh.auto.max_bytes if config.lsh.auto is not None else None
+    return given or max(_LEAST_TABLES, 2 * 4 * n_labels * config.model.hidden[-1])
+
+
 def output_tables(config: Config, n_labels: int) -> TableSet | None:
-    """Return the tables of the output layer; None where it is dense."""
-    if not uses_tables(config, n_labels):
+    """Return the tables of the output layer; None where it is dense, or nothing is chosen yet."""
+    if not uses_tables(config, n_labels) or tunes(config, n_labels):
         return None
     model = config.model
     return TableSet(
@@ -118,7 +131,7 @@ def output_tables(config: Config, n_labels: int) -> TableSet | None:
         spec=hash_spec(config),
         n_rows=n_labels,
         settings=config.lsh,
-        bias=_hashes_bias(config),
+        bias=hashes_bias(config),
         scale=model.scale if model.normalize else 1.0,
     )
 
@@ -152,8 +165,13 @@ def _hidden_spec(config: Config, i: int, n_dims: int) -> HashSpec:
         raise ConfigError(str(error).replace("lsh.", "lsh.hidden.")) from None
 
 
+def has_tables(config: Config, n_features: int, n_labels: int) -> bool:
+    """Tell whether any layer has tables, chosen or to be chosen: the run has a rehasher then."""
+    return tunes(config, n_labels) or bool(all_tables(config, n_features, n_labels))
+
+
 def all_tables(config: Config, n_features: int, n_labels: int) -> list[TableSet]:
-    """Return the tables of every layer that has some: the run has a rehasher if there are any."""
+    """Return the tables of every layer that has some."""
     output = output_tables(config, n_labels)
     return [*([output] if output else []), *hidden_tables(config, n_features)]
 
@@ -164,7 +182,7 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     sets = all_tables(config, sizes.n_features, sizes.n_labels)
     for one in sets:
         specs += one.array_specs()
-    if sets:
+    if has_tables(config, sizes.n_features, sizes.n_labels):
         specs.append(ArraySpec(GENERATION, (GENERATION_WIDTH,), "i8", persistent=True))
     workers = config.run.workers
     return [
@@ -182,5 +200,6 @@ def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
         n_workers=config.run.workers,
         scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
         data_bytes=data_bytes,
-        tables=bool(all_tables(config, sizes.n_features, sizes.n_labels)),
+        tables=has_tables(config, sizes.n_features, sizes.n_labels),
+        tuned_bytes=tuning_bytes(config, sizes.n_labels) if tunes(config, sizes.n_labels) else 0,
     )

@@ -25,6 +25,11 @@ class MemoryWatch:
         self._next = 0.0
         self.peak_bytes = shared_bytes
 
+    def share(self, n_bytes: int) -> None:
+        """Count ``n_bytes`` more of shared memory; fewer where negative."""
+        self._shared += n_bytes
+        self.peak_bytes = max(self.peak_bytes, self._shared)
+
     def sample(self, *, now: bool = False) -> None:
         """Look at the processes, at most every few seconds unless ``now``."""
         if not now and time.monotonic() < self._next:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.config.schema import LshConfig
 from distlsh.constants import EMPTY
+from distlsh.data.store import open_store
 from distlsh.lsh.biased import BiasedRows
 from distlsh.lsh.frame import Frame
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.maintain import build, refresh
 from distlsh.lsh.tables import Tables
-from distlsh.protocol.messages import Rehashed, StartRehash, Stop
-from distlsh.protocol.reports import Rehash
+from distlsh.model.network import Network
+from distlsh.model.spec import NetworkSpec
+from distlsh.protocol.messages import Chosen, Rehashed, StartRehash, StartTuning, Stop, UseTables
+from distlsh.protocol.reports import Rehash, Tuned
 from distlsh.runtime.child import Link, log
+from distlsh.runtime.chosen import Arrays, AttachedTables
 from distlsh.runtime.layout import TableSet, all_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
@@ -38,6 +44,13 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
                 log(f"generation {report.generation}: {report.rows} rows, {report.moved} codes moved")
                 link.metric(report)
                 link.answer(Rehashed(role=link.role, pid=os.getpid(), report=report))
+            case UseTables() as message:
+                rehasher.use_tables(message)
+            case StartTuning() as message:
+                lsh, tuned = rehasher.choose(message)
+                log(f"chose {lsh.family}: recall {tuned.recall:.3f} in {tuned.tune_s:.1f} s")
+                link.metric(tuned)
+                link.answer(Chosen(role=link.role, pid=os.getpid(), lsh=lsh, report=tuned))
             case Stop():
                 return
             case _:
@@ -48,12 +61,33 @@ class Rehasher:
     """Writes the table buffers of all layers: the only one who does."""
 
     def __init__(self, setup: ChildSetup, arena: Arena, link: Link) -> None:
+        self._setup = setup
         self._link = link
+        self._arena = arena
         self._generation = arena["tables.generation"]
         self._slots = arena["runtime.slots"]
-        seed = setup.config.train.seed
-        sets = all_tables(setup.config, setup.n_features, setup.n_labels)
-        self._layers = [LayerTables(one, arena, seed, link.beat) for one in sets]
+        self._tables = AttachedTables(setup.config, setup.n_labels, arena)
+        self._layers = self._all_layers()
+
+    def _all_layers(self) -> list[LayerTables]:
+        setup, tables = self._setup, self._tables
+        sets = all_tables(tables.config, setup.n_features, setup.n_labels)
+        return [LayerTables(one, tables.arrays, setup.config.train.seed, self._link.beat) for one in sets]
+
+    def use_tables(self, message: UseTables) -> None:
+        """Write the output's tables where ``message`` says, from now on."""
+        self._layers = []  # they hold arrays of the tables before
+        self._tables.attach(message)
+        self._layers = self._all_layers()
+
+    def choose(self, message: StartTuning) -> tuple[LshConfig, Tuned]:
+        """Choose the output's hash functions; no worker is at work."""
+        from distlsh.runtime.tuner import choose
+
+        setup = self._setup
+        spec = NetworkSpec.from_config(setup.config, setup.n_features, setup.n_labels)
+        train = open_store(Path(setup.train_store)).with_sizes(setup.n_features, setup.n_labels)
+        return choose(setup, Network(spec, self._arena), train, self._link, message)
 
     def refresh(self, full: bool, samples: int) -> Rehash:
         """Publish new tables of all layers; re-insert the rows marked dirty, or all.
@@ -96,7 +130,7 @@ class Refreshed(NamedTuple):
 class LayerTables:
     """The tables over one layer's rows, both buffers."""
 
-    def __init__(self, tables: TableSet, arena: Arena, seed: int, beat: Callable[[], None]) -> None:
+    def __init__(self, tables: TableSet, arena: Arrays, seed: int, beat: Callable[[], None]) -> None:
         self._rows: Any = arena[f"{tables.name}.weights"]  # or what is read like it
         if tables.bias:
             self._rows = BiasedRows(self._rows, arena[f"{tables.name}.bias"], tables.scale)

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
 from distlsh.errors import CheckpointError
 from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
+from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.run_dir import RunDir
 from distlsh.shm.arena import Arena
 
@@ -22,9 +24,17 @@ _FIXED_GROUPS = ("train", "rehash")
 class Saver:
     """Writes the arena's persistent arrays with the run's position."""
 
-    def __init__(self, arena: Arena, run_dir: RunDir, config: Config, same: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        run_dir: RunDir,
+        config: Config,
+        same: dict[str, Any],
+        chosen: ChosenTables | None = None,
+    ) -> None:
         """Take what a resumed run must share, beside settings, as JSON values.
 
+        chosen  tables whose hash functions the run chooses, if it does
         same  ``model``: the network; ``lsh``: hash functions of the output, None if it is dense;
               ``hidden_lsh``: those of hidden layers, by their number; ``data``: of the training data
         """
@@ -32,6 +42,7 @@ class Saver:
         self._run_dir = run_dir
         self._config = config
         self._same = same
+        self._chosen = chosen
 
     def save(self, position: Position, figures: dict[str, Any]) -> Path:
         """Write a checkpoint and return its folder; no child may be at work.
@@ -41,12 +52,13 @@ class Saver:
         state = {
             "position": msgspec.to_builtins(position),
             **self._same,
+            **(self._chosen.state() if self._chosen is not None else {}),
             "config": msgspec.to_builtins(self._config),
             "counters": self._arena["runtime.counters"].sum(axis=0).tolist(),
             **figures,
         }
         name = "final" if position.stage == "final" else f"samples-{position.samples:012d}"
-        arrays = self._arena.persistent()
+        arrays = self._persistent()
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
         return write_checkpoint(self._run_dir.checkpoints, name, arrays, state, self._config.checkpoint.keep)
@@ -56,7 +68,9 @@ class Saver:
         path, warnings = latest_checkpoint(self._run_dir.path)
         arrays, state = read_checkpoint(path, verify=False, mmap=True)
         self._check_same_run(path, state)
-        for name, array in self._arena.persistent().items():
+        if self._chosen is not None:
+            self._chosen.restore(state)
+        for name, array in self._persistent().items():
             if name not in arrays and state["position"]["stage"] == "final" and _is_state(name):
                 continue  # all that is left is to evaluate
             if name not in arrays:
@@ -71,13 +85,19 @@ class Saver:
         self._arena["runtime.counters"][0] = state["counters"]
         return msgspec.convert(state["position"], Position), state, warnings
 
+    def _persistent(self) -> dict[str, NDArray[Any]]:
+        chosen = self._chosen.persistent() if self._chosen is not None else {}
+        return {**self._arena.persistent(), **chosen}
+
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
         now = dict(self._same)
         saved = {"hidden_lsh": {}, **state}  # checkpoints from before hashed hidden layers have none
         saved["lsh"] = state["lsh"] and _in_todays_fields(state["lsh"])
         saved["model"] = {"active": [], **state["model"]}
         settings = msgspec.to_builtins(self._config)
-        for group in _FIXED_GROUPS:
+        if self._chosen is not None:  # of the output's tables, what was asked for must be the same
+            now.pop("lsh")
+        for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
             now[f"config.{group}"], saved[f"config.{group}"] = settings[group], state["config"][group]
         for what, value in now.items():
             _check_same(path, what, saved[what], msgspec.to_builtins(value))

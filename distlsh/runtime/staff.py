@@ -12,7 +12,17 @@ from typing import Any
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ChildError, DistlshError, ProtocolError
 from distlsh.protocol import supervision as sv
-from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Rehashed, Stop, ToChild
+from distlsh.protocol.messages import (
+    Chosen,
+    Done,
+    Failed,
+    FromChild,
+    Heartbeat,
+    Hello,
+    Rehashed,
+    Stop,
+    ToChild,
+)
 from distlsh.runtime.processes import ForkServer
 from distlsh.transport.control import ControlServer
 
@@ -54,6 +64,11 @@ class Staff:
         """Restarts so far."""
         return self._supervisor.restarts
 
+    @property
+    def roles(self) -> list[str]:
+        """Every child's role."""
+        return list(self._jobs)
+
     def start(self) -> None:
         """Start every child."""
         self._carry_out(self._supervisor.start())
@@ -76,7 +91,7 @@ class Staff:
                     )
                 case Hello(role, pid) | Heartbeat(role, pid):
                     news += self._handle(sv.Seen(role, pid, hello=isinstance(message, Hello)))
-                case Done(role, pid) | Rehashed(role, pid):
+                case Done(role, pid) | Rehashed(role, pid) | Chosen(role, pid):
                     self._handle(sv.Seen(role, pid))
                     news.append(message)
         return news

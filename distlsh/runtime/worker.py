@@ -28,8 +28,9 @@ from distlsh.model.schedule import lr_at, lr_input_at
 from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
 from distlsh.model.step import TrainStep
-from distlsh.protocol.messages import Assign, Stop, Task, WorkerMetrics
+from distlsh.protocol.messages import Assign, Stop, Task, UseTables, WorkerMetrics
 from distlsh.runtime.child import Link, log
+from distlsh.runtime.chosen import AttachedTables
 from distlsh.runtime.eval_rows import evaluation_rows
 from distlsh.runtime.layout import hidden_tables, output_tables
 from distlsh.runtime.setup import ChildSetup
@@ -52,6 +53,8 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
         match link.receive():
             case Assign(task):
                 link.done(task.id, worker.do(task))
+            case UseTables() as message:
+                worker.use_tables(message)
             case Stop():
                 return
             case _:
@@ -71,11 +74,18 @@ class Worker:
         self._test = _open(setup, setup.test_store) if setup.test_store else None
         self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
         self._counters = arena["runtime.counters"][setup.index]
-        self._reader = _reader(setup, arena)
+        self._tables = AttachedTables(config, setup.n_labels, arena)
+        self._reader = self._output_reader()
         self._lsh_choosers = _choosers(setup, arena, SPARSE_BLOCK)
         self._step: TrainStep | None = None
         self._counts: NDArray[np.int64] | None = None
         self._inverse: NDArray[np.float32] | None = None
+
+    def use_tables(self, message: UseTables) -> None:
+        """Read the output's tables from where ``message`` says, from now on."""
+        self._reader = self._step = None  # they hold arrays of the tables before
+        self._tables.attach(message)
+        self._reader = self._output_reader()
 
     def do(self, task: Task) -> bytes:
         """Do ``task`` and return its packed result, if it has one."""
@@ -157,6 +167,13 @@ class Worker:
             pool=self._config.lsh.pool,
         )
 
+    def _output_reader(self) -> TableReader | None:
+        tables = output_tables(self._tables.config, self._setup.n_labels)
+        if tables is None:
+            return None
+        slots = self._arena["runtime.slots"]
+        return TableReader(tables.arrays(self._tables.arrays), slots, self._setup.index, tables.spec)
+
     def _label_counts(self) -> NDArray[np.int64]:
         if self._counts is None:
             self._counts = self._train.label_counts()
@@ -187,13 +204,6 @@ class Worker:
         with self._reader.tables() as tables:
             hasher = self._reader.hasher
             return evaluate_rows(self._network, hasher, tables, test, rows, inverse, self._lsh_choosers)
-
-
-def _reader(setup: ChildSetup, arena: Arena) -> TableReader | None:
-    tables = output_tables(setup.config, setup.n_labels)
-    if tables is None:
-        return None
-    return TableReader(arena, arena["runtime.slots"], setup.index, tables.spec)
 
 
 def _choosers(setup: ChildSetup, arena: Arena, batch: int) -> dict[int, Chooser]:

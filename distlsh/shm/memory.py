@@ -14,7 +14,15 @@ import psutil
 
 from distlsh.config.schema import Config
 from distlsh.config.shares import layer_shares
-from distlsh.constants import GLOBAL_FACTOR, LABEL_BLOCK, LSH_BLOCK, ROW_BLOCK, SPARSE_BLOCK
+from distlsh.constants import (
+    GLOBAL_FACTOR,
+    LABEL_BLOCK,
+    LSH_BLOCK,
+    ROW_BLOCK,
+    SPARSE_BLOCK,
+    TUNED_PROBES,
+    TUNED_TABLES,
+)
 from distlsh.errors import ResourceError
 from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.spec import ArraySpec
@@ -92,6 +100,7 @@ class MemoryPlan:
         scratch_bytes: int = 0,
         data_bytes: int = 0,
         tables: bool = True,
+        tuned_bytes: int = 0,
         machine: Machine | None = None,
     ) -> MemoryPlan:
         """Add up the arena's arrays, the mapped data and the private memory of each process.
@@ -99,12 +108,15 @@ class MemoryPlan:
         scratch_bytes  of a worker, for a batch and for choosing active sets
         data_bytes     of all parsed data sets
         tables         whether there is a rehasher
+        tuned_bytes    at most, of tables whose hash functions the run chooses
         machine        None: this one
         """
         items = [
             MemoryItem(spec.name, f"{spec.dtype}{list(spec.shape)}", spec.padded_bytes, "shared", spec.lower)
             for spec in specs
         ]
+        for detail in ("at most, once chosen", "at most, while others are chosen") if tuned_bytes else ():
+            items.append(MemoryItem("tables", detail, tuned_bytes, "shared", "lsh.auto.max_bytes"))
         if data_bytes:
             items.append(MemoryItem("data", "parsed, mapped from its store", data_bytes, "mapped"))
         items.append(MemoryItem("coordinator", "", COORDINATOR_BYTES, "private"))
@@ -237,6 +249,8 @@ def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
 
 def _reads(config: Config, n_labels: int) -> tuple[int, int]:
     """Return the buckets that a query reads, and the most distinct ids that they can hold."""
+    if config.lsh.auto is not None:
+        return TUNED_TABLES * (1 + TUNED_PROBES), n_labels
     chosen_among = GLOBAL_FACTOR if config.lsh.probe_order == "global" else 1
     n_codes = config.lsh.n_tables * (1 + chosen_among * config.lsh.n_probes)
     return n_codes, min(n_labels, n_codes * config.lsh.bucket_size)

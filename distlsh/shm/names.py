@@ -17,13 +17,23 @@ import psutil
 
 SEGMENT_DIR = Path("/dev/shm")
 _START_FIELD = 19  # "starttime", counted from the field after the command's name
-_NAME = re.compile(r"^distlsh-(\d+)-(\d+)-[0-9a-f]{8}$")
+_NAME = re.compile(r"^distlsh-(\d+)-(\d+)-[0-9a-f]{8}(?:-tables-\d+)?$")
 
 
 def new_run_id() -> str:
     """Return a name unique to this process and call."""
     pid = os.getpid()
     return f"distlsh-{pid}-{_start_ticks(pid)}-{secrets.token_hex(4)}"
+
+
+def segment_of(run_id: str, number: int) -> str:
+    """Return the name of a run's further segment of tables; `segments_of` finds it."""
+    return f"{run_id}-tables-{number}"
+
+
+def segments_of(run_id: str) -> list[Path]:
+    """Return the paths of all segments of a run that are there."""
+    return [SEGMENT_DIR / run_id, *SEGMENT_DIR.glob(f"{run_id}-tables-*")]
 
 
 def owner_alive(name: str) -> bool | None:

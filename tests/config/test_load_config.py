@@ -67,7 +67,7 @@ def test_unknown_key_names_line_and_nearest(write):
     assert text == (
         "a.yaml, line 5: lsh.familly: unknown key; did you mean lsh.family? Allowed in lsh: family, "
         "n_hashes, n_tables, n_probes, probing, probe_order, dim, bin_size, density, l2_width, code_bits, "
-        "transform, bucket_size, bucket_policy, center, n_active, n_random, sampling, "
+        "transform, bucket_size, bucket_policy, center, auto, n_active, n_random, sampling, "
         "min_hits, pool, hidden"
     )
 

@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from distlsh.constants import EMPTY
+from distlsh.constants import EMPTY, TUNED_PROBES, TUNED_TABLES
 from distlsh.errors import ConfigError, UsageError
 from distlsh.lsh.families import FAMILIES, describe
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.problem import Problem, check_metric
 from distlsh.lsh.tuning.similarity import similarities
 
-MAX_TABLES = 64
-MAX_PROBES = 16
+MAX_TABLES, MAX_PROBES = TUNED_TABLES, TUNED_PROBES
 _FEWER, _MORE = 9, 3
 """Buckets tried: from 2**9 times fewer than rows to 2**3 times more."""
 _MOST_BITS = 22
@@ -39,6 +38,13 @@ def families_of(metric: str, families: Sequence[str] | None) -> tuple[str, ...]:
                 f"family {family!r} does not hash for metric {metric!r}; use some of {', '.join(fitting)}"
             )
     return tuple(dict.fromkeys(families))
+
+
+def transforms_of(family: str, metric: str) -> tuple[str, ...]:
+    """Return the transforms under which a family is tried for a metric."""
+    if metric != "dot":
+        return ("none",)
+    return ("l2_alsh",) if family == "l2" else ("none", "simple")
 
 
 def candidates(
@@ -96,9 +102,10 @@ def _winners(problem: Problem) -> Shapes:
 
 
 def _slots(problem: Problem) -> Shapes:
-    valid = problem.neighbours[:, 0] != EMPTY
-    near = similarities(problem, problem.queries, problem.neighbours)[1][valid]
-    unit = float(near.mean()) or 1.0
+    unit = 1.0  # transformed for inner products, vectors have about unit length
+    if problem.metric != "dot":
+        valid = problem.neighbours[:, 0] != EMPTY
+        unit = float(similarities(problem, problem.queries, problem.neighbours)[1][valid].mean()) or 1.0
     bits = _mixed_bits(problem)
     for factor in (1.0, 2.0, 4.0):
         for n_hashes in (2, 4, 6, 8, 12, 16):

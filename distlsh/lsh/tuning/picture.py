@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distlsh.errors import UsageError
+from distlsh.lsh.naming import name_of
 from distlsh.lsh.tuning.measure import Doubles, Measured
-from distlsh.lsh.tuning.shown import name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -53,6 +53,8 @@ class Tuning:
         needed = self._least_candidates()
         if needed is None:
             return f"{text}; no setting tried reaches it with any number of candidates"
+        if needed <= goal.candidates_of(self.n_rows):
+            return f"{text}; with more memory, {needed:,.0f} candidates reach it"
         return f"{text}; it takes about {needed:,.0f} candidates ({needed / self.n_rows:.2%} of the rows)"
 
     def _limits(self) -> list[str]:

@@ -6,27 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from distlsh.lsh.spec import HashSpec
+from distlsh.lsh.naming import name_of
 from distlsh.lsh.tuning.choose import Setting
 
 COLUMNS = (
     "family", "K", "L", "probes", "bucket", "recall", "candidates", "share", "us/query", "MiB",
     "P1", "L, no probes", "L by formula", "goal",
 )  # fmt: skip
-
-
-def name_of(spec: HashSpec) -> str:
-    """Return the family with its width: ``cross_polytope 64``."""
-    width = {
-        "cross_polytope": f" {spec.dim}",
-        "dwta": f" {spec.bin_size}",
-        "wta": f" {spec.bin_size}",
-        "l2": f" {spec.l2_width:.3g}",
-        "sparse_srp": f" {spec.density:.3g}",
-    }
-    return (
-        spec.family + width.get(spec.family, "") + ("" if spec.transform == "none" else f", {spec.transform}")
-    )
 
 
 def cells(setting: Setting, n_rows: int) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from distlsh.errors import UsageError
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.buckets import best_with_buckets, bucket_size_of
 from distlsh.lsh.tuning.choose import MARGIN, Setting, best_of, in_order
 from distlsh.lsh.tuning.costs import bucket_bytes, packed_bytes
 from distlsh.lsh.tuning.curves import CollisionCurve, collision_curve, one_hash
 from distlsh.lsh.tuning.goal import Goal
-from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates, families_of
+from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates, families_of, transforms_of
 from distlsh.lsh.tuning.measure import Hashed, Measured, measure
 from distlsh.lsh.tuning.problem import Problem, pose
 from distlsh.lsh.tuning.result import Tuning
@@ -62,18 +63,12 @@ def tune(
     goal = Goal(target_recall, k, max_candidates, max_bytes)
     chosen = families_of(metric, families)
     problem = pose(X, queries, metric=metric, k=k, sample=sample, seed=seed)
-    transforms = ("none", "simple") if metric == "dot" else ("none",)
+    limits = {"max_tables": max_tables, "max_probes": max_probes, "seed": seed}
     specs = [
         spec
-        for transform in transforms
-        for spec in candidates(
-            problem,
-            chosen,
-            max_tables=max_tables,
-            max_probes=max_probes,
-            seed=seed,
-            fixed={"transform": transform},
-        )
+        for family in chosen
+        for transform in transforms_of(family, metric)
+        for spec in candidates(problem, [family], fixed={"transform": transform}, **limits)
     ]
     return solve(problem, goal, specs, storage=storage, seed=seed, progress=progress)
 
@@ -88,6 +83,10 @@ def solve(
     progress: Progress | None = None,
 ) -> Tuning:
     """Measure ``specs``, each with the most tables and probes to try, and choose; see `tune`."""
+    if not specs:
+        raise UsageError(
+            "there are no hash functions to choose from; name other families, or raise max_tables"
+        )
     measured: list[Measured] = []
     curves: dict[HashSpec, CollisionCurve] = {}
     for done, spec in enumerate(specs):
