@@ -81,3 +81,25 @@ def test_a_transform_retrieves_by_inner_product():
     angles = np.arccos(theory.transformed_cosine("simple", np.cos(0.4) * lengths, lengths))
     stored *= lengths[:, None]
     assert_retrieval("srp", stored, queries, theory.srp(angles), 6, 6, transform="simple")
+
+
+@pytest.mark.parametrize(("family", "changes"), [("srp", {}), ("l2", {"l2_width": 12.0, "code_bits": 10})])
+def test_as_many_rows_are_retrieved_as_expected(family, changes):
+    """Of rows at all distances, near ones and far: the sum of their retrieval probabilities."""
+    random = np.random.default_rng(5)
+    rows = random.standard_normal((1500, 24)).astype(np.float32)
+    queries = rows[:30] + random.standard_normal((30, 24)).astype(np.float32)
+    if family == "srp":
+        lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(rows, axis=1)
+        similarity = queries @ rows.T / lengths
+    else:
+        similarity = np.linalg.norm(queries[:, None] - rows, axis=2)
+    counts = []
+    for seed in range(N_SEEDS):
+        spec = HashSpec(family, 6, 5, 0, 24, seed=seed, **changes)
+        arrays = {item.name: np.zeros(item.shape, item.dtype) for item in table_specs(spec, 1500, 1500)}
+        tables, hasher = Tables(arrays, 0), Hasher(spec)
+        tables.insert(np.arange(1500, dtype=np.int32), hasher.codes(rows))
+        counts.append(retrieve(tables, hasher.probes(queries))[1].mean())
+    expected = theory.retrieval_of(spec, similarity).sum() / len(queries)
+    assert_mean(counts, expected)
