@@ -43,6 +43,18 @@ def test_scales_and_zeros():
     assert not np.array_equal(other.layers[0].weights[:57, :16], other.output.weights)
 
 
+def test_hashed_layers_begin_small():
+    """A hashed layer's first weights are 0.3 of a dense layer's, of the same inputs; dense ones stay."""
+    both = [
+        make_network(NetworkSpec(400, (300, 200), 10, "relu", active=active)) for active in ((), (30, 20))
+    ]
+    for network in both:
+        initialise(network, 1)
+    for dense, hashed in zip(both[0].layers, both[1].layers, strict=True):
+        assert hashed.weights.std() == pytest.approx(0.3 * dense.weights.std(), rel=0.05)
+    assert np.array_equal(both[0].output.weights, both[1].output.weights)
+
+
 def test_a_part_that_is_none_is_refused():
     """Parts are numbered from 0."""
     with pytest.raises(ShapeError, match="part 3 of 3"):
