@@ -179,7 +179,19 @@ def _smallest(values, n, wanted):  # type: ignore[no-untyped-def]
     return values[place]
 
 
-@kernel(void(I4_3, F4_3, i8, F4_1))
+@device_function
+def _table_means(scores, means):  # type: ignore[no-untyped-def]
+    """Write the mean of each table's scores that are not infinite to ``means``."""
+    for table in range(scores.shape[0]):
+        total, n = np.float32(0.0), 0
+        for i in range(scores.shape[1]):
+            if scores[table, i] < NO_COST:
+                total += scores[table, i]
+                n += 1
+        means[table] = total / np.float32(max(n, 1))
+
+
+@kernel(void(I4_3, F4_3, i8, F4_1), fastmath=False)
 def keep_best(probes, scores, n_kept, scratch):  # type: ignore[no-untyped-def]
     """Keep, of each query's probes in all tables, the first of each table and the ``n_kept`` best others.
 
@@ -188,29 +200,34 @@ def keep_best(probes, scores, n_kept, scratch):  # type: ignore[no-untyped-def]
     n_kept   0 or more
     scratch  f4[n_tables * n_codes]
 
-    Of equal scores the lower table's is kept; used places come first, as a table's scores ascend.
+    A score says how much less likely a bucket is than the query's own; but where many buckets have
+    low scores, the own one is unlikely too.  So scores are compared less their table's mean.
+    Of equals the lower table's is kept; used places come first, as a table's scores ascend.
 
     Concurrency: arrays are one thread's own.  Allocates: nothing.  Cost: O(n_tables * n_codes) a query.
-    Unchecked: shapes.  Source: Lv et al. 2007, section 4.4, over all tables instead of in each.
+    Unchecked: shapes.  Source: Lv et al. 2007, section 4.4, over all tables instead of in each; the mean
+    stands for the logarithm of the sum of the listed buckets' likelihoods, to first order.
     """
     m, n_tables, n_codes = probes.shape
+    means = scratch[n_tables * (n_codes - 1) :]
     for query in range(m):
+        _table_means(scores[query], means)
         n = 0
         for table in range(n_tables):
             for i in range(1, n_codes):
                 if scores[query, table, i] < NO_COST:
-                    scratch[n] = scores[query, table, i]
+                    scratch[n] = scores[query, table, i] - means[table]
                     n += 1
         if n <= n_kept:
             continue
-        bound = _smallest(scratch, n, n_kept) if n_kept > 0 else np.float32(-1.0)
+        bound = _smallest(scratch, n, n_kept) if n_kept > 0 else -NO_COST
         equals = n_kept
         for i in range(n):
             if scratch[i] < bound:
                 equals -= 1
         for table in range(n_tables):
             for i in range(1, n_codes):
-                score = scores[query, table, i]
+                score = scores[query, table, i] - means[table]
                 if score == bound and equals > 0:
                     equals -= 1
                 elif not score < bound:

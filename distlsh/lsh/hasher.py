@@ -80,7 +80,8 @@ class Hasher:
         The score of a code is the sum over its hashes of the squared distance by which the
         query missed that value (Lv et al. 2007, section 4.4), or of the steps to it where
         ``spec.probing`` is "step_wise".  Where ``spec.probe_order`` is "global", the best
-        n_tables * n_probes of all tables are kept beside each table's own.
+        n_tables * n_probes of all tables are kept beside each table's own, compared by
+        score less the mean score of what their table offers.
         Raises as `codes` does.
         """
         m = self._check(rows, center)
@@ -95,7 +96,7 @@ class Hasher:
     ) -> tuple[Ids, Floats]:
         """Return what `probes` does, and the scores f4[m, n_tables, spec.n_codes]: infinite where EMPTY.
 
-        Scores of one query compare over its tables; their unit is the family's own.
+        Their unit is the family's own.
         """
         m = self._check(rows, center)
         out = self._result(out, (m, self.spec.n_tables, self.spec.n_codes))

@@ -83,7 +83,7 @@ def test_best_flips_are_those_of_least_squared_margin(margins, n_wanted):
     seed=st.integers(0, 2**32),
 )
 def test_keep_best_keeps_the_best_over_tables(shape, n_kept, seed):
-    """Each table's first probe stays, and of the others the wanted number of least score."""
+    """Each table's first probe stays; of the others, those of least score less the table's mean."""
     random = np.random.default_rng(seed)
     scores = np.sort(random.integers(0, 9, shape), axis=2).astype(np.float32)
     scores[:, :, 0] = 0
@@ -98,7 +98,10 @@ def test_keep_best_keeps_the_best_over_tables(shape, n_kept, seed):
     np.testing.assert_array_equal(probes[kept], before[kept])
     np.testing.assert_array_equal(np.isfinite(scores[:, :, 1:]), kept[:, :, 1:])
     assert not np.any(kept[:, :, 1:] & ~kept[:, :, :-1] & (before[:, :, :-1] >= 0)), "used places come first"
+    held = np.where(np.isfinite(old), old, 0)
+    counts = np.maximum(np.isfinite(old).sum(axis=2), 1).astype(np.float32)
+    above = old - (held.sum(axis=2, dtype=np.float32) / counts)[:, :, None]
     for query in range(shape[0]):
-        others = np.sort(old[query, :, 1:][np.isfinite(old[query, :, 1:])])
-        left = np.sort(scores[query, :, 1:][kept[query, :, 1:]])
+        others = np.sort(above[query, :, 1:][np.isfinite(old[query, :, 1:])])
+        left = np.sort(above[query, :, 1:][kept[query, :, 1:]])
         np.testing.assert_array_equal(left, others[:n_kept])
