@@ -73,7 +73,7 @@ def _hashing(group: str, lsh: HashingConfig, width: int, what: str) -> Iterator[
             yield f"{group}.{name}", f"found {size}; allowed: a power of two, such as {low} or {2 * low}"
     if lsh.family == "cross_polytope" and lsh.dim > (padded := 1 << (width - 1).bit_length()):
         yield f"{group}.dim", f"found {lsh.dim}, wider than {what} ({width}); allowed: at most {padded}"
-    if lsh.family == "dwta" and lsh.bin_size > width:
+    if lsh.family in ("wta", "dwta") and lsh.bin_size > width:
         yield f"{group}.bin_size", f"found {lsh.bin_size}; allowed: at most {what}'s width, {width}"
 
 

@@ -72,7 +72,7 @@ def take_labels(label_indptr, labels, row, counts, active):  # type: ignore[no-u
 def count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-untyped-def]
     """Count how many of the query's buckets hold each id; return the distinct ids found.
 
-    ``codes`` i4[n_tables, n_probes + 1]; ``touched`` takes the ids in the order found,
+    ``codes`` i4[n_tables, n_codes]; ``touched`` takes the ids in the order found,
     ``levels[c]`` how many were hit at least c times.
     """
     n_tables, n_codes = codes.shape
@@ -174,7 +174,7 @@ def select_active(  # type: ignore[no-untyped-def]
     """Choose the active outputs of each sample: its labels, then retrieved ones, then random ones.
 
     ids, sizes    one table buffer, i4[n_tables, n_buckets, bucket_size] and i4[n_tables, n_buckets]
-    codes         i4[m, n_tables, 1 + n_probes], the samples' buckets; below 0: none
+    codes         i4[m, n_tables, n_codes], the samples' buckets; below 0: none
     label_indptr  i8[n + 1], labels i4[]: the instances' labels
     rows          i8[m], the samples' instances
     n_labels      outputs in all
@@ -211,7 +211,7 @@ def most_hits(sizes, codes):  # type: ignore[no-untyped-def]
     """Return the most ids, repeated ones counted, that one query's buckets hold.
 
     sizes  i4[n_tables, n_buckets]
-    codes  i4[m, n_tables, 1 + n_probes]; below 0: none
+    codes  i4[m, n_tables, n_codes]; below 0: none
 
     Concurrency: one generation of the tables must be held.  Allocates: nothing.
     Cost: O(codes).  Unchecked: range of codes.
@@ -233,7 +233,7 @@ def retrieve_rows(ids, sizes, codes, marks, out, found):  # type: ignore[no-unty
     """Write the distinct ids in each query's buckets, in the order found.
 
     ids, sizes  one table buffer
-    codes       i4[m, n_tables, 1 + n_probes]; below 0: none
+    codes       i4[m, n_tables, n_codes]; below 0: none
     marks       u1[n_labels], scratch, zeros before and after
     out         i4[m, >= min(hits of a query, n_labels)], written in places [0, found)
     found       i4[m], written

@@ -23,17 +23,15 @@ def found(family, noise, **changes):
     rows = random.standard_normal((3000, 128)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     near = rows + noise * random.standard_normal(rows.shape).astype(np.float32) / np.float32(np.sqrt(128))
-    spec = HashSpec(
-        **{"family": family, "n_tables": 10, "n_probes": 4, "n_dims": 128, **KINDS[family], **changes}
-    )
-    hasher = Hasher(spec)
+    fields = {"family": family, "n_tables": 10, "n_probes": 4, "n_dims": 128, **KINDS[family], **changes}
+    hasher = Hasher(HashSpec(**fields))
     hits = hasher.probes(near.astype(np.float32)) == hasher.codes(rows)[:, :, None]
     return hits.any(axis=(1, 2)).mean()
 
 
 @pytest.mark.parametrize("family", sorted(KINDS))
 def test_probes_find_more_and_by_distance_more_than_by_steps(family):
-    """At the same number of buckets: no probes < step-wise < query-directed (differences over six sigma)."""
+    """At the same number of buckets: no probes < step-wise < query-directed."""
     shares = [found(family, 0.7, n_probes=0)]
     shares += [found(family, 0.7, probing=probing) for probing in ("step_wise", "query_directed")]
     assert shares[1] > shares[0] + 0.05
@@ -42,7 +40,7 @@ def test_probes_find_more_and_by_distance_more_than_by_steps(family):
 
 @pytest.mark.parametrize("family", sorted(KINDS))
 def test_a_global_order_finds_no_less(family):
-    """Spending the probes over all tables finds at least as much, within 1% of the vectors, at equal reads."""
+    """Spending the probes over all tables finds as much, to 1% of the vectors, for equal reads."""
     share = found(family, 0.8, probe_order="global")
     assert share > found(family, 0.8) - 0.01
     if family == "srp":
