@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from distlsh.kernels._jit import device_function
-from distlsh.kernels._types import i4
-from distlsh.kernels.index_sketch import RECORD, record_score
+from distlsh.kernels.index_sketch import LINE, sketch_score
 from distlsh.kernels.prefetch import prefetch
+
+_STRIDE = 8
+"""Of so many sketches one is looked at to guess how good the best are."""
+
+_LEAST = np.int32(-(2**31))
 
 REMOVED = np.uint8(255)
 """Stamp of a row that was removed: it is never found."""
@@ -15,7 +19,7 @@ REMOVED = np.uint8(255)
 _AHEAD = 6
 """Buckets asked for before they are read."""
 
-_RECORDS_AHEAD = 12
+_SKETCHES_AHEAD = 12
 """Sketches asked for before they are compared: about a memory latency's worth."""
 
 
@@ -85,31 +89,76 @@ def _partition(scores, ids, n, keep):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def best_records(found, n, records, queries, sample, keep, kept, scores):  # type: ignore[no-untyped-def]
-    """Write the ``keep`` ids of best records to ``kept``; return how many there are.
+def _likely_bound(scores, n, keep, best):  # type: ignore[no-untyped-def]
+    """Return a score that probably somewhat more than ``keep`` of ``n`` scores are above.
 
-    ``kept`` and ``scores`` have 4 * keep places: what passes the bound is gathered, and
-    when they are full the bound rises to the best of it.
+    From every 8th score: so many of these are above it as would be of all, and two
+    standard deviations more.
     """
-    room = kept.shape[0]
-    bound = i4(-(2**31) + 1)
+    share = keep / _STRIDE
+    rank = min(best.shape[0], int(share + 2.0 * np.sqrt(share)) + 1)
+    best[:rank] = _LEAST
+    for i in range(0, n, _STRIDE):
+        score = scores[i]
+        if score > best[rank - 1]:
+            place = rank - 1
+            while place > 0 and best[place - 1] < score:
+                best[place] = best[place - 1]
+                place -= 1
+            best[place] = score
+    return best[rank - 1]
+
+
+@device_function
+def _above(found, scores, n, bound, kept, kept_scores):  # type: ignore[no-untyped-def]
+    """Write the ids and scores of those above ``bound``; return how many."""
     m = 0
-    for i in range(min(n, _RECORDS_AHEAD)):
-        prefetch(records, np.int64(found[i]) * RECORD)
     for i in range(n):
-        if i + _RECORDS_AHEAD < n:
-            prefetch(records, np.int64(found[i + _RECORDS_AHEAD]) * RECORD)
-        score = record_score(records, np.int64(found[i]), queries, sample)
+        # Written always and kept only if good: cheaper than a branch that mispredicts.
         kept[m] = found[i]
-        scores[m] = score
-        m += score > bound
-        if m == room:
-            bound = _partition(scores, kept, m, keep)
-            m = keep
+        kept_scores[m] = scores[i]
+        m += scores[i] > bound
+    return m
+
+
+@device_function
+def best_sketches(found, n, sketches, queries, sample, keep, scores, kept, kept_scores):  # type: ignore[no-untyped-def]
+    """Write the ``keep`` ids of best sketches, and the scores of these; return how many there are.
+
+    scores, kept, kept_scores: scratch, i4[> n]; ``kept_scores`` also holds the sample's best
+    """
+    width = sketches.shape[1]
+    for i in range(min(n, _SKETCHES_AHEAD)):
+        prefetch(sketches, np.int64(found[i]) * width)
+    for i in range(n):
+        if i + _SKETCHES_AHEAD < n:
+            prefetch(sketches, np.int64(found[i + _SKETCHES_AHEAD]) * width)
+        scores[i] = sketch_score(sketches, found[i], queries, sample)
+    bound = _LEAST
+    if n > _STRIDE * _STRIDE and n > 2 * keep:
+        bound = _likely_bound(scores, n, keep, kept_scores)
+    m = _above(found, scores, n, bound, kept, kept_scores)
+    if m < min(keep, n):
+        m = _above(found, scores, n, _LEAST, kept, kept_scores)
     if m > keep:
-        _partition(scores, kept, m, keep)
+        _partition(kept_scores, kept, m, keep)
         m = keep
     return m
+
+
+@device_function
+def refine(kept, scores, n, details, queries, sample, keep):  # type: ignore[no-untyped-def]
+    """Add the scores of second sketches, and bring the ``keep`` best ids to the front; return how many."""
+    width = details.shape[1]
+    for i in range(n):
+        for start in range(0, width, LINE):
+            prefetch(details, np.int64(kept[i]) * width + start)
+    for i in range(n):
+        scores[i] += sketch_score(details, kept[i], queries, sample)
+    if n > keep:
+        _partition(scores, kept, n, keep)
+        n = keep
+    return n
 
 
 @device_function

@@ -21,7 +21,7 @@ from distlsh.kernels._types import (
     i8,
     void,
 )
-from distlsh.kernels.index_collect import best_records, collect, insert, next_stamp
+from distlsh.kernels.index_collect import best_sketches, collect, insert, next_stamp, refine
 from distlsh.kernels.prefetch import prefetch_row
 
 
@@ -49,23 +49,27 @@ def _rank_rows(kept, m, rows, query, by_distance, best_ids, best):  # type: igno
 
 @kernel(
     void(
-        I4_3R, I4_2R, I4_2R, I1_2R, I2_2R, F4_2R, F4_2R, b1, i8, i8,
-        U1_1, I4_1, I4_1, I4_1, I4_2, F4_2, I8_1,
+        I4_3R, I4_2R, I4_2R, I1_2R, I2_2R, I1_2R, I2_2R, F4_2R, F4_2R, b1, i8, i8, i8,
+        U1_1, I4_1, I4_1, I4_1, I4_1, I4_2, F4_2, I8_1,
     )
 )  # fmt: skip
 def search_rows(  # type: ignore[no-untyped-def]
     codes,
     starts,
     ids,
-    records,
     sketches,
+    query_sketches,
+    details,
+    query_details,
     rows,
     queries,
     by_distance,
     budget,
     keep,
+    exact,
     stamps,
     found,
+    scores,
     kept,
     kept_scores,
     out_ids,
@@ -76,22 +80,23 @@ def search_rows(  # type: ignore[no-untyped-def]
 
     codes        i4[m, n_tables, n_codes], the queries' buckets, likelier ones first; below 0: none
     starts, ids  i4[n_tables, n_buckets + 1], i4[n_tables, n]: packed tables
-    records      i1[n, 64], sketches; or i1[n, 0]: none
-    sketches     i2[m, 64], the queries'
+    sketches, query_sketches  i1[n, 64], i2[m, 64]; or without columns: none
+    details, query_details    i1[n, w], i2[m, w]: second sketches; or without columns: none
     rows         f4[n, d]
     queries      f4[m, d]
     by_distance  score by negative squared distance, otherwise by inner product
     budget       candidates taken of a query at most, >= 1
-    keep         rows scored exactly, >= 1: those of the best sketches; all where there are none
+    keep         of these, rows whose second sketches are compared: those of the best sketches
+    exact        of these, rows scored exactly, >= 1; all candidates where there are no sketches
     stamps       u1[n + 1], scratch kept between calls; 255: row removed
     found        i4[n + 1], scratch
-    kept, kept_scores  i4[>= 2 * keep], scratch
+    scores, kept, kept_scores  i4[n + 1], scratch
     out_ids      i4[m, k], written: best first, equal scores by lower id, -1 beyond the candidates
     out_scores   f4[m, k], written: -inf beyond the candidates
     counts       i8[m], written: candidates
 
     Concurrency: scratch is one thread's own.  Allocates: nothing.
-    Cost: a cache line and two bytes a candidate, O(keep * d) a query.
+    Cost: a cache line and two bytes a candidate, O(keep * w + exact * d) a query.
     Unchecked: shapes, ranges of codes and ids.
     """
     for sample in range(codes.shape[0]):
@@ -101,8 +106,10 @@ def search_rows(  # type: ignore[no-untyped-def]
         best_ids, best = out_ids[sample], out_scores[sample]
         best[:] = f4(-np.inf)
         best_ids[:] = -1
-        if records.shape[1] > 0 and keep < n:
-            n = best_records(found, n, records, sketches, sample, keep, kept, kept_scores)
+        if sketches.shape[1] > 0 and exact < n:
+            n = best_sketches(found, n, sketches, query_sketches, sample, keep, scores, kept, kept_scores)
+            if details.shape[1] > 0 and exact < n:
+                n = refine(kept, kept_scores, n, details, query_details, sample, exact)
             _rank_rows(kept, n, rows, queries[sample], by_distance, best_ids, best)
         else:
             _rank_rows(found, n, rows, queries[sample], by_distance, best_ids, best)

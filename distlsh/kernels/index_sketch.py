@@ -1,7 +1,7 @@
-"""Sketches: a vector's leading components in one cache line, to rank candidates before their rows are read.
+"""Sketches: a vector's leading components as int8, to rank candidates before their rows are read.
 
-A record is 64 bytes: 60 components as int8 and a bias as int32, so that looking at a
-candidate costs one cache line and no candidate's row is fetched in vain.
+A sketch is some lines of 64 bytes.  Its last 4 bytes are a bias, the others components, so
+that looking at a candidate's first sketch costs one cache line.
 """
 
 from __future__ import annotations
@@ -10,88 +10,109 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from distlsh.kernels._jit import intrinsic, kernel
-from distlsh.kernels._types import F4_2R, I1_2, I2_2, f4, i4, void
+from distlsh.kernels._jit import device_function, intrinsic, kernel
+from distlsh.kernels._types import F4_2R, I1_2, I2_2, f4, i4, i8, void
 
-RECORD = 64
-COMPONENTS = 60
+LINE = 64
+BIAS = 4
+"""Bytes of the bias, at the end."""
+
 LARGEST = 127
+LARGEST_QUERY = 8191
+"""Queries have 16 bits, as they may lie farther out than any row; more could overflow a score."""
+
+
+def _pointer(context, builder, array_type, array, place, kind):  # type: ignore[no-untyped-def]
+    """Return a pointer to the flat element ``place`` of an array, as one to ``kind``."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
 
 
 @intrinsic
-def record_score(typingctx, records, row, query, query_row):  # type: ignore[no-untyped-def]
-    """Return ``2 * dot(record, query) - bias`` of a row of i1[n, 64] and one of i2[m, 64].
-
-    The query's last 4 places are 0: there lies the record's bias.
-    """
+def _line_product(typingctx, sketches, place, queries, query_place):  # type: ignore[no-untyped-def]
+    """Return the inner product of 64 elements of i1[n, w] and 64 of i2[m, w], from flat places on."""
     del typingctx
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         array, at, query_array, query_at = args
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        query_data = context.make_array(signature.args[2])(context, builder, query_array).data
-        word, half = ir.IntType(32), ir.IntType(16)
-        start = builder.gep(data, [builder.mul(at, ir.Constant(at.type, RECORD))])
-        query_start = builder.gep(query_data, [builder.mul(query_at, ir.Constant(at.type, RECORD))])
-        pairs = ir.VectorType(word, RECORD // 2)
-        values = builder.load(
-            builder.bitcast(start, ir.VectorType(ir.IntType(8), RECORD).as_pointer()), align=1
+        word, byte, half = ir.IntType(32), ir.IntType(8), ir.IntType(16)
+        wide = ir.VectorType(word, LINE)
+        first = _pointer(context, builder, signature.args[0], array, at, ir.VectorType(byte, LINE))
+        second = _pointer(
+            context, builder, signature.args[2], query_array, query_at, ir.VectorType(half, LINE)
         )
-        others = builder.load(builder.bitcast(query_start, ir.VectorType(half, RECORD).as_pointer()), align=1)
-        wide = builder.sext(values, ir.VectorType(half, RECORD))
-        # Products of neighbours, added in 32 bits: one instruction (pmaddwd) from SSE2 on.
-        sums = []
-        for first in (0, 1):
-            order = ir.Constant(pairs, [2 * i + first for i in range(RECORD // 2)])
-            a = builder.sext(builder.shuffle_vector(wide, wide, order), pairs)
-            b = builder.sext(builder.shuffle_vector(others, others, order), pairs)
-            sums.append(builder.mul(a, b))
-        total = builder.add(*sums)
-        kind = ir.FunctionType(word, [pairs])
-        reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.add.v32i32")
-        dot = builder.call(reduce, [total])
-        tail = builder.gep(start, [ir.Constant(at.type, COMPONENTS)])
-        bias = builder.load(builder.bitcast(tail, word.as_pointer()), align=4)
-        return builder.sub(builder.shl(dot, ir.Constant(word, 1)), bias)
+        values, others = builder.load(first, align=1), builder.load(second, align=1)
+        products = builder.mul(builder.sext(values, wide), builder.sext(others, wide))
+        kind = ir.FunctionType(word, [wide])
+        name = f"llvm.vector.reduce.add.v{LINE}i32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [products])
 
-    return types.int32(records, types.int64, query, types.int64), codegen
+    return types.int32(sketches, types.int64, queries, types.int64), codegen
 
 
-@kernel(void(F4_2R, f4, I1_2))
-def write_records(components, scale, records):  # type: ignore[no-untyped-def]
-    """Write the records of projected vectors.
+@intrinsic
+def _bias(typingctx, sketches, place):  # type: ignore[no-untyped-def]
+    """Return the int32 whose bytes start at flat element ``place`` of i1[n, w]."""
+    del typingctx
 
-    components  f4[n, <= 60]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.IntType(32))
+        return builder.load(pointer, align=4)
+
+    return types.int32(sketches, types.int64), codegen
+
+
+@device_function
+def sketch_score(sketches, row, queries, sample):  # type: ignore[no-untyped-def]
+    """Return ``2 * dot(sketch, query) - bias`` of a row of i1[n, w] and one of i2[m, w].
+
+    The query's last 4 places are 0: there lies the sketch's bias.
+    """
+    width = sketches.shape[1]
+    first, query_first = np.int64(row) * width, np.int64(sample) * width
+    total = i4(0)
+    for start in range(0, width, LINE):
+        total += _line_product(sketches, first + start, queries, query_first + start)
+    return i4(2) * total - _bias(sketches, first + width - BIAS)
+
+
+@kernel(void(F4_2R, i8, f4, I1_2))
+def write_sketches(components, first, scale, sketches):  # type: ignore[no-untyped-def]
+    """Write the sketches of projected vectors.
+
+    components  f4[n, c], of which those from ``first`` on are sketched, as many as there is room for
     scale       int8 steps a unit; larger components are clipped
-    records     i1[n, 64], written; its first byte on a cache line
+    sketches    i1[n, w], written; w a multiple of 64
 
     The bias is the squared length of what was kept, so that scores order by distance.
-    Concurrency: rows are independent.  Allocates: nothing.  Cost: O(n).  Unchecked: shapes.
+    Concurrency: rows are independent.  Allocates: nothing.  Cost: O(n * w).  Unchecked: shapes.
     """
+    room = sketches.shape[1] - BIAS
+    used = max(0, min(components.shape[1] - first, room))
     for i in range(components.shape[0]):
-        record = records[i]
-        record[:] = 0
+        sketch = sketches[i]
+        sketch[:] = 0
         total = i4(0)
-        for j in range(components.shape[1]):
-            value = min(max(np.rint(components[i, j] * scale), f4(-LARGEST)), f4(LARGEST))
-            record[j] = np.int8(value)
+        for j in range(used):
+            value = min(max(np.rint(components[i, first + j] * scale), f4(-LARGEST)), f4(LARGEST))
+            sketch[j] = np.int8(value)
             total += i4(value) * i4(value)
-        for byte in range(4):
-            record[COMPONENTS + byte] = np.int8((total >> (8 * byte)) & 255)
+        for byte in range(BIAS):
+            sketch[room + byte] = np.int8((total >> (8 * byte)) & 255)
 
 
-@kernel(void(F4_2R, f4, I2_2))
-def write_queries(components, scale, queries):  # type: ignore[no-untyped-def]
-    """Write queries as `record_score` takes them.
+@kernel(void(F4_2R, i8, f4, I2_2))
+def write_queries(components, first, scale, queries):  # type: ignore[no-untyped-def]
+    """Write queries as `sketch_score` takes them.
 
-    components  f4[m, <= 60]
-    scale       as of the records
-    queries     i2[m, 64], written
+    components, first, scale: as of `write_sketches`
+    queries     i2[m, w], written
 
-    Concurrency: rows are independent.  Allocates: nothing.  Cost: O(m).  Unchecked: shapes.
+    Concurrency: rows are independent.  Allocates: nothing.  Cost: O(m * w).  Unchecked: shapes.
     """
+    used = max(0, min(components.shape[1] - first, queries.shape[1] - BIAS))
     for i in range(components.shape[0]):
         queries[i, :] = 0
-        for j in range(components.shape[1]):
-            value = min(max(np.rint(components[i, j] * scale), f4(-LARGEST)), f4(LARGEST))
-            queries[i, j] = np.int16(value)
+        for j in range(used):
+            value = np.rint(components[i, first + j] * scale)
+            queries[i, j] = np.int16(min(max(value, f4(-LARGEST_QUERY)), f4(LARGEST_QUERY)))

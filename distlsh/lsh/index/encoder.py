@@ -10,13 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.kernels.index_sketch import RECORD, write_queries, write_records
+from distlsh.kernels.index_sketch import BIAS, LINE, write_queries, write_sketches
 from distlsh.lsh import transforms
 from distlsh.lsh.hasher import Hasher, Ids
 from distlsh.lsh.index import arrays
 from distlsh.lsh.index.projection import Projection
 from distlsh.lsh.rows import Floats, Rows
 from distlsh.lsh.spec import HashSpec
+
+FIRST = LINE - BIAS
+"""Components in a first sketch: what one cache line holds."""
+
+SECOND = 2 * LINE - BIAS
+"""Components in a second sketch, at most."""
+
+_SPARED = 16
+"""So few components more do not repay a second line."""
+
+
+def sketch_bytes(n_components: int) -> tuple[int, int]:
+    """Return the bytes of a row's first and second sketch of so many components."""
+    if n_components <= FIRST:
+        return (LINE, 0) if n_components else (0, 0)
+    return LINE, LINE if n_components - FIRST <= FIRST + _SPARED else 2 * LINE
 
 
 @dataclass(frozen=True)
@@ -41,9 +57,9 @@ class Encoder:
     _idle: dict[HashSpec, list[Hasher]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def record_bytes(self) -> int:
-        """Bytes of a sketch; 0 without sketches."""
-        return RECORD if self.projection is not None else 0
+    def sketch_bytes(self) -> tuple[int, int]:
+        """Bytes of a row's first and second sketch; 0: none."""
+        return sketch_bytes(self.projection.vectors.shape[1] if self.projection is not None else 0)
 
     @property
     def n_bytes(self) -> int:
@@ -77,16 +93,24 @@ class Encoder:
                 return hasher.probes(self._hashed(components))
             return hasher.probes(queries, center=self.center)
 
-    def write_records(self, components: Floats, out: NDArray[np.int8]) -> None:
-        """Write the sketches i1[m, 64] of rows."""
-        write_records(components, np.float32(self.scale), out)
+    def write_sketches(
+        self, components: Floats, sketches: NDArray[np.int8], details: NDArray[np.int8]
+    ) -> None:
+        """Write the sketches i1[m, w] of rows."""
+        write_sketches(components, 0, np.float32(self.scale), sketches)
+        if details.shape[1]:
+            write_sketches(components, FIRST, np.float32(self.scale), details)
 
-    def sketches(self, components: Floats | None, m: int) -> NDArray[np.int16]:
-        """Return queries i2[m, 64] as sketches are compared with; i2[m, 0] without."""
-        out = arrays.empty((m, self.record_bytes), np.int16)
+    def query_sketches(
+        self, components: Floats | None, m: int
+    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Return queries i2[m, w] as both sketches are compared with; no columns where there are none."""
+        first, second = (arrays.empty((m, width), np.int16) for width in self.sketch_bytes)
         if components is not None:
-            write_queries(components, np.float32(self.scale), out)
-        return out
+            write_queries(components, 0, np.float32(self.scale), first)
+            if second.shape[1]:
+                write_queries(components, FIRST, np.float32(self.scale), second)
+        return first, second
 
     def _project(self, rows: Rows, queries: bool) -> Floats | None:
         if self.projection is None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from distlsh.errors import ConfigError
-from distlsh.kernels.index_sketch import COMPONENTS, LARGEST
+from distlsh.kernels.index_sketch import LARGEST
 from distlsh.lsh import transforms
 from distlsh.lsh.index import arrays, settings
-from distlsh.lsh.index.encoder import Encoder
+from distlsh.lsh.index.encoder import FIRST, SECOND, Encoder
 from distlsh.lsh.index.inputs import as_dense
 from distlsh.lsh.index.metrics import normalised
 from distlsh.lsh.index.projection import SAMPLE, Projection
@@ -78,7 +78,7 @@ def _projection(
     sample = _sample(rows)
     if params["metric"] == "dot":
         sample = transforms.rows("simple", sample, max_norm)
-    projection = Projection.fit(sample, max(COMPONENTS, asked or 0), params["seed"])
+    projection = Projection.fit(sample, max(FIRST + SECOND, asked or 0), params["seed"])
     hashed = settings.choose_components(asked, projection, n_rows(rows))
     return (projection, projection(sample)[:, :hashed]) if hashed else (None, None)
 

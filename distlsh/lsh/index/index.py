@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from dataclasses import dataclass
 from threading import Lock
@@ -30,8 +31,8 @@ __all__ = ["METRICS", "LSHIndex"]
 
 Labels = NDArray[np.int64]
 
-_RERANKED, _RERANKED_LEAST = 4, 40
-"""Candidates scored exactly, for each neighbour wanted and at least."""
+_SPARE = 0.6, 4
+"""Candidates scored exactly beyond the neighbours wanted: a share of these, and at least."""
 
 _BLOCK = 1 << 13
 """Rows searched for at a time when an index is asked for its own rows' neighbours."""
@@ -70,7 +71,7 @@ class LSHIndex:
     n_components  leading principal components that are hashed instead of the vectors, which then also have
                   sketches; None: 16, 32 or 60, as many as have most of the variance, none for sparse
                   vectors, for families of other kinds, or where no direction leads; 0: none
-    n_rerank      candidates scored exactly, of best sketches; None: 4 k, at least 40; 0: all
+    n_rerank      candidates scored exactly, those of the best sketches; None: k and 60% more; 0: all
     max_candidates  rows taken of a query's buckets, likelier buckets first; None: all
     n_jobs        threads; None or -1: one for each core
 
@@ -345,9 +346,8 @@ class LSHIndex:
         spec = self.spec_
         probes = next((n for n in (n_probes, self.n_probes) if n is not None), spec.n_probes)
         most = next((n for n in (max_candidates, self.max_candidates) if n is not None), 0)
-        exact = next(
-            (n for n in (n_rerank, self.n_rerank) if n is not None), max(_RERANKED * k, _RERANKED_LEAST)
-        )
+        usual = k + max(math.ceil(_SPARE[0] * k), _SPARE[1])
+        exact = next((n for n in (n_rerank, self.n_rerank) if n is not None), usual)
         for name, value in (("n_probes", probes), ("max_candidates", most), ("n_rerank", exact)):
             if value < 0:
                 raise UsageError(f"{name} is {value}; it must be 0 or more")

@@ -21,8 +21,8 @@ _BLOCK = 1 << 13
 _MOST, _LEAST = 256, 16
 """Queries that a thread takes at a time: of few, each core gets some."""
 
-_ROOM = 4
-"""Places a kept candidate: sketches that pass the bound are gathered before the bound is raised."""
+_KEPT = 4
+"""Rows whose second sketches are compared, for each scored exactly."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class _Block:
         self._queries, self._effort, self._k = queries, effort, k
         self._metric = encoder.metric
         self._codes = encoder.probes(queries, components, effort.n_probes)
-        self._sketches = encoder.sketches(components, n_rows(queries))
+        self._sketches, self._details = encoder.query_sketches(components, n_rows(queries))
 
     def of(self, segments: Sequence[Segment]) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
         """Return the best labels i8[b, k], their scores f4[b, k] and the numbers of candidates i8[b]."""
@@ -107,12 +107,13 @@ class _Block:
         scores: Floats,
         counts: NDArray[np.int64],
     ) -> None:
-        keep = max(self._effort.n_rerank, self._k) if self._effort.n_rerank else segment.n_rows + 1
-        kept = np.empty((2, _ROOM * min(keep, segment.n_rows + 1)), np.int32)
+        exact = max(self._effort.n_rerank, self._k) if self._effort.n_rerank else segment.n_rows + 1
+        keep = _KEPT * exact if segment.details.shape[1] else exact
         search_rows(
-            self._codes, segment.starts, segment.ids, segment.records, self._sketches,
-            segment.rows, self._queries, self._metric == "euclidean", limit, keep,
-            scratch.stamps, scratch.found, kept[0], kept[1], places, scores, counts,
+            self._codes, segment.starts, segment.ids, segment.sketches, self._sketches,
+            segment.details, self._details, segment.rows, self._queries,
+            self._metric == "euclidean", limit, keep, exact,
+            scratch.stamps, scratch.found, *scratch.ranked, places, scores, counts,
         )  # fmt: skip
 
     def _search_sparse(

@@ -29,11 +29,13 @@ class Scratch:
 
     stamps  u1[n + 1]: the last query that found each row; 255: removed; the last place is that query's
     found   i4[n + 1]: the candidates
+    ranked  i4[3, n + 1]: scores of their sketches; the best ones, and their scores
     """
 
     def __init__(self, removed: NDArray[np.bool_]) -> None:
         self.stamps = np.where(np.append(removed, False), 255, 0).astype(np.uint8)
         self.found: Ids = np.empty(len(removed) + 1, np.int32)
+        self.ranked: Ids = np.empty((3, len(removed) + 1), np.int32)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Segment:
 
     rows     f4[n, n_dims] or `SparseRows`, as the metric stores them
     labels   i8[n], ascending: the ids that users know the rows by
-    records  i1[n, 64], sketches; i1[n, 0] where the encoder makes none
+    sketches, details  i1[n, w], first and second sketches; without columns where the encoder makes none
     starts   i4[n_tables, n_buckets + 1]
     ids      i4[n_tables, n]: bucket b of table t is ``ids[t, starts[t, b]:starts[t, b + 1]]``
     removed  b1[n]
@@ -50,7 +52,8 @@ class Segment:
 
     rows: Rows
     labels: NDArray[np.int64]
-    records: NDArray[np.int8]
+    sketches: NDArray[np.int8]
+    details: NDArray[np.int8]
     starts: Ids
     ids: Ids
     removed: NDArray[np.bool_]
@@ -61,9 +64,10 @@ class Segment:
         """Return a segment of stored rows."""
         n, spec = n_rows(rows), encoder.spec
         codes: Ids = np.empty((n, spec.n_tables), np.int32)
-        records = arrays.empty((n, encoder.record_bytes), np.int8)
+        sketches, details = (arrays.empty((n, width), np.int8) for width in encoder.sketch_bytes)
         for first, last in threads.blocks(n, _BLOCK):
-            _encode(encoder, block(rows, first, last), codes[first:last], records[first:last], n_threads)
+            parts = codes[first:last], sketches[first:last], details[first:last]
+            _encode(encoder, block(rows, first, last), parts, n_threads)
         starts: Ids = np.empty((spec.n_tables, spec.n_buckets + 1), np.int32)
         ids: Ids = np.empty((spec.n_tables, n), np.int32)
 
@@ -71,7 +75,7 @@ class Segment:
             pack_table(codes, table, starts[table], ids[table])
 
         threads.over(pack, [(table,) for table in range(spec.n_tables)], n_threads)
-        return cls(rows, labels, records, starts, ids, np.zeros(n, np.bool_))
+        return cls(rows, labels, sketches, details, starts, ids, np.zeros(n, np.bool_))
 
     @property
     def n_rows(self) -> int:
@@ -87,7 +91,7 @@ class Segment:
     def n_bytes(self) -> int:
         """Bytes of the arrays."""
         rows = self.rows[:3] if isinstance(self.rows, SparseRows) else (self.rows,)
-        others = (self.labels, self.records, self.starts, self.ids, self.removed)
+        others = (self.labels, self.sketches, self.details, self.starts, self.ids, self.removed)
         return sum(array.nbytes for array in (*rows, *others))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,21 +135,29 @@ def merge(first: Segment, second: Segment | None, n_threads: int) -> Segment:
     return Segment(
         rows[0] if len(rows) == 1 else joined(*rows),
         np.concatenate([part.labels[~part.removed] for part in parts]),
-        arrays.stacked([part.records[~part.removed] for part in parts]),
+        arrays.stacked([part.sketches[~part.removed] for part in parts]),
+        arrays.stacked([part.details[~part.removed] for part in parts]),
         starts,
         ids,
         np.zeros(n, np.bool_),
     )
 
 
-def _encode(encoder: Encoder, rows: Rows, codes: Ids, records: NDArray[np.int8], n_threads: int) -> None:
+def _encode(
+    encoder: Encoder,
+    rows: Rows,
+    out: tuple[Ids, NDArray[np.int8], NDArray[np.int8]],
+    n_threads: int,
+) -> None:
+    """Write the codes and both sketches of some rows."""
+    codes, sketches, details = out
     components = encoder.components(rows)
 
     def work(first: int, last: int) -> None:
         some = None if components is None else components[first:last]
         encoder.codes(block(rows, first, last), some, codes[first:last])
         if some is not None:
-            encoder.write_records(some, records[first:last])
+            encoder.write_sketches(some, sketches[first:last], details[first:last])
 
     threads.over(work, threads.blocks(n_rows(rows), _HASHED), n_threads)
 

@@ -23,7 +23,7 @@ from distlsh.lsh.spec import HashSpec
 
 VERSION = 1
 _META = "index.json"
-_PARTS = ("labels", "records", "starts", "ids", "removed")
+_PARTS = ("labels", "sketches", "details", "starts", "ids", "removed")
 _PROJECTION = ("offset", "vectors", "energy")
 
 Arrays = dict[str, NDArray[Any]]
@@ -132,14 +132,15 @@ def _encoder(meta: dict[str, Any], read: _Reader) -> Encoder:
 
 
 def _segment(meta: dict[str, Any], number: int, read: _Reader) -> Segment:
+    def part(name: str) -> NDArray[Any]:
+        return read(f"{number}.{name}", copy=name == "removed")
+
     rows: Rows
     if meta["sparse"]:
-        parts = (read(f"{number}.{name}") for name in ("indptr", "indices", "values"))
-        rows = SparseRows(next(parts), next(parts), next(parts), meta["n_dims"])
+        rows = SparseRows(part("indptr"), part("indices"), part("values"), meta["n_dims"])
     else:
-        rows = read(f"{number}.rows")
-    labels, records, starts, ids = (read(f"{number}.{name}") for name in _PARTS[:-1])
-    return Segment(rows, labels, records, starts, ids, read(f"{number}.removed", copy=True))
+        rows = part("rows")
+    return Segment(rows, **{name: part(name) for name in _PARTS}, _idle=[])
 
 
 def _check(source: Path, meta: dict[str, Any], encoder: Encoder, segments: Sequence[Segment]) -> None:
@@ -148,7 +149,8 @@ def _check(source: Path, meta: dict[str, Any], encoder: Encoder, segments: Seque
     for number, (segment, n) in enumerate(zip(segments, meta["segments"], strict=True)):
         wanted = {
             "labels": (n,),
-            "records": (n, encoder.record_bytes),
+            "sketches": (n, encoder.sketch_bytes[0]),
+            "details": (n, encoder.sketch_bytes[1]),
             "starts": (spec.n_tables, spec.n_buckets + 1),
             "ids": (spec.n_tables, n),
             "removed": (n,),
