@@ -269,7 +269,7 @@ def falconn_index(bench: Bench, case: Case, quick: bool) -> None:
         params.storage_hash_table = falconn.StorageHashTable.FlatHashTable
         params.l, params.k, params.last_cp_dimension = tables, hashes, last
         params.num_rotations, params.seed, params.num_setup_threads = 1, 1, CORES
-        index, build_s = built(lambda: falconn.LSHIndex(params))
+        index, build_s = built(lambda: falconn.LSHIndex(params))  # noqa: B023
         build_s += built(lambda: index.setup(rows))[1]  # noqa: B023
         for factor in (1, 2, 4, 8, 16, 32, 64):
             probes = tables * factor

@@ -19,7 +19,7 @@ REMOVED = np.uint8(255)
 _AHEAD = 6
 """Buckets asked for before they are read."""
 
-_SKETCHES_AHEAD = 12
+_SKETCHES_AHEAD = 32
 """Sketches asked for before they are compared: about a memory latency's worth."""
 
 
