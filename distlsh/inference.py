@@ -27,6 +27,7 @@ from distlsh.evaluation.parallel import in_blocks
 from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.evaluation.tables import TableView, lsh_topk
+from distlsh.lsh.stats import TableStats
 from distlsh.lsh.tables import GENERATION
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.model.layers.choosers import Chooser
@@ -94,6 +95,10 @@ class Model:
     def has_tables(self) -> bool:
         """Whether any layer has hash tables, which ``method="lsh"`` needs."""
         return self._tables is not None or bool(self._hidden_tables)
+
+    def table_stats(self) -> TableStats | None:
+        """Return how full the hash tables are; None where the output is dense."""
+        return None if self._tables is None else self._tables.tables.stats()
 
     def predict(self, X: Any, k: int = 5, method: str = "exact") -> tuple[NDArray[np.int64], Floats]:
         """Return the k best labels of each row and their logits, best first.

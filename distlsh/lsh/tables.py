@@ -233,6 +233,10 @@ class Tables:
     def _arrays(self) -> tuple[Ids, Ids, Ids, Ids]:
         return self.ids, self.sizes, self.seen, self.unpaired
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many ids are held, and how many belong to buckets; summed over tables."""
+        return int(self.sizes.sum(dtype=np.int64)), int(self.seen.sum(dtype=np.int64))
+
     def stats(self) -> TableStats:
         """Return how full the buckets are."""
         return TableStats.of(self.sizes, self.seen, self.bucket_size)

@@ -83,6 +83,7 @@ class Rehash(msgspec.Struct, kw_only=True, tag="rehash"):
     hash_s: float
     wait_s: float  # for readers of the idle buffer
     full: bool
+    overflow_share: float = 0.0  # of the ids that belong to buckets, those that had no room
 
 
 class Tuned(msgspec.Struct, kw_only=True, tag="tuned"):

@@ -41,7 +41,10 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
         match link.receive():
             case StartRehash(full, samples):
                 report = rehasher.refresh(full, samples)
-                log(f"generation {report.generation}: {report.rows} rows, {report.moved} codes moved")
+                log(
+                    f"generation {report.generation}: {report.rows} rows, {report.moved} codes moved, "
+                    f"{report.overflow_share:.2%} of ids without room"
+                )
                 link.metric(report)
                 link.answer(Rehashed(role=link.role, pid=os.getpid(), report=report))
             case UseTables() as message:
@@ -102,6 +105,7 @@ class Rehasher:
         publish(self._generation, generation)
         n_codes = sum(one.rows * layer.n_tables for one, layer in zip(done, self._layers, strict=True))
         moved = sum(one.moved for one in done)
+        seen = sum(one.seen for one in done)
         return Rehash(
             generation=generation,
             samples=samples,
@@ -111,6 +115,7 @@ class Rehasher:
             hash_s=time.perf_counter() - started - waited,
             wait_s=waited,
             full=any(one.rebuilt for one in done),
+            overflow_share=(seen - sum(one.held for one in done)) / max(seen, 1),
         )
 
     def _wait_for_readers(self) -> None:
@@ -125,6 +130,8 @@ class Refreshed(NamedTuple):
     rows: int  # hashed
     moved: int  # codes that changed
     rebuilt: bool  # from all rows
+    held: int  # ids, summed over tables
+    seen: int  # ids that belong to buckets, held or not
 
 
 class LayerTables:
@@ -156,12 +163,12 @@ class LayerTables:
             return self._rebuild(idle)
         idle.copy_from(active)
         moved = refresh(idle, self._hasher, self._rows, marked, before_rows=self._before_rows)
-        return Refreshed(len(marked), moved, False)
+        return Refreshed(len(marked), moved, False, *idle.counts())
 
     def _rebuild(self, idle: Tables) -> Refreshed:
         self._frame.take(idle, self._rows)
         moved = build(idle, self._hasher, self._rows, seed=self._seed, before_rows=self._before_rows)
-        return Refreshed(idle.n_rows, moved, True)
+        return Refreshed(idle.n_rows, moved, True, *idle.counts())
 
     def _before_rows(self, ids: NDArray[np.int32]) -> None:
         clear_marks(self._dirty, ids)

@@ -99,6 +99,7 @@ def test_evaluate_prints_exact_and_lsh_side_by_side(trained, capsys):
         "PSP@5",
         "recall of the exact top 10",
         "multiply-adds of exact",
+        "ids that no bucket had room for",
     ):
         assert part in text
 

@@ -103,7 +103,8 @@ class Machinery:
         self.data = Dataset.from_csr(features, labels, n_labels=n_labels)
         self.network = make_network(NetworkSpec.from_config(config, 20, n_labels), seed=1)
         self.hash = HashSpec.from_config(config.lsh, config.model.hidden[-1], 1)
-        specs = table_specs(self.hash, n_labels, config.lsh.bucket_size)
+        score = config.lsh.sampling == "score"
+        specs = table_specs(self.hash, n_labels, config.lsh.bucket_size, sketch=score)
         self.arrays = {item.name: np.zeros(item.shape, item.dtype) for item in specs}
         build(Tables(self.arrays, 0), Hasher(self.hash), self.network.output.weights)
 
@@ -115,7 +116,8 @@ class Machinery:
         reader = TableReader(self.arrays, np.full((1, 8), -1), 0, self.hash)
         if lsh.n_active < n_labels:
             sizes = {"n_labels": n_labels, "n_active": lsh.n_active, "n_random": 0}
-            selector = LshSelector(reader, self.data, batch=train.batch_size, **sizes)
+            how = {"sampling": lsh.sampling, "pool": lsh.pool}
+            selector = LshSelector(reader, self.data, batch=train.batch_size, **sizes, **how)
             tables = Tables(self.arrays, 0)
         step = TrainStep(self.network, self.data, train, n_active=lsh.n_active, selector=selector)
         step.run(np.arange(train.batch_size), 0, 0.01, 0.01)
@@ -128,6 +130,7 @@ class Machinery:
         "model: {hidden: [256]}, lsh: {n_hashes: 1}",
         "model: {hidden: [64, 512], dropout: 0.1}, train: {batch_size: 512}",
         "model: {hidden: [128]}, lsh: {n_active: 30_000}",
+        "model: {hidden: [128]}, lsh: {sampling: score, n_tables: 8}",
         "model: {hidden: [512, 256], active_share: 0.1}, lsh: {n_active: 30_000, hidden: {choice: exact}}",
         "model: {hidden: [32]}, lsh: {n_tables: 8, n_probes: 0, dim: 32}, train: {batch_size: 1024}",
     ],

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distlsh.cli.commands import Subparsers, add_format, add_verbose, open_model_and_data
 from distlsh.cli.format import count, duration, metric, share
 from distlsh.cli.meter import Meter
 from distlsh.protocol.reports import Evaluation
+
+if TYPE_CHECKING:  # importing it loads kernels
+    from distlsh.lsh.stats import TableStats
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -37,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(evaluation).decode())
     else:
-        _print_table(evaluation)
+        _print_table(evaluation, None if args.exact_only else model.table_stats())
     return 0
 
 
-def _print_table(evaluation: Evaluation) -> None:
+def _print_table(evaluation: Evaluation, stats: TableStats | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -51,7 +55,21 @@ def _print_table(evaluation: Evaluation) -> None:
         table.add_column(name, justify="right" if name else "left")
     for name, exact, lsh in rows_of(evaluation):
         table.add_row(name, exact, lsh)
+    for name, value in stat_rows(stats):
+        table.add_row(name, "", value)
     Console().print(table)
+
+
+def stat_rows(stats: TableStats | None) -> list[tuple[str, str]]:
+    """Return (name, value) for what tells how full, and how evenly, the tables are."""
+    if stats is None:
+        return []
+    return [
+        ("ids that no bucket had room for", share(stats.overflow_share)),
+        ("buckets in use, full", f"{share(stats.used_share)}, {share(stats.full_share)}"),
+        ("a table is as if it had even buckets", count(stats.effective_buckets)),
+        ("ids of the most crowded bucket", count(stats.most_seen)),
+    ]
 
 
 def rows_of(evaluation: Evaluation) -> list[tuple[str, str, str]]:
