@@ -108,7 +108,7 @@ class Hasher:
         m = len(out)
         if self.spec.transform == "none":
             if m:
-                self._family.probes(rows, center, out, scores)
+                self._choose(rows, center, out, scores)
         else:
             self._probe_transformed(rows, center, out, scores)
         if self.spec.probe_order == "global":
@@ -119,7 +119,14 @@ class Hasher:
         for first in range(0, len(out), _BATCH):
             last = min(first + _BATCH, len(out))
             some = transforms.queries(self.spec.transform, _moved(block(rows, first, last), center))
-            self._family.probes(some, None, out[first:last], scores if shared else scores[first:last])
+            self._choose(some, None, out[first:last], scores if shared else scores[first:last])
+
+    def _choose(self, rows: Rows, center: Floats | None, out: Ids, scores: Floats) -> None:
+        if self.spec.n_codes > 1:
+            self._family.probes(rows, center, out, scores)
+        else:  # the own code alone needs no choice among others
+            self._family.codes(rows, center, out.reshape(out.shape[:2]))
+            scores[...] = 0.0
 
     def _check(self, rows: Rows, center: Floats | None) -> int:
         n_dims = self.spec.n_dims
@@ -139,6 +146,8 @@ class Hasher:
             return np.empty(shape, np.int32)
         if out.shape != shape:
             raise ShapeError(f"codes would go to an array of shape {out.shape}; it must be {shape}")
+        if out.dtype != np.int32 or not out.flags.c_contiguous:
+            raise TypeError(f"codes would go to an array of {out.dtype}; it must be int32 in C order")
         return out
 
 

@@ -212,13 +212,16 @@ def test_output_arrays_are_filled_in_place(family):
 def test_wrong_arrays_are_refused(family):
     """Another width, output shape, dtype, order or kind is an error that says what is taken."""
     hasher = Hasher(spec_of(family, 64))
-    rows = rows_of(family, 3, 64)
+    rows, shape = rows_of(family, 3, 64), (3, hasher.spec.n_tables)
     with pytest.raises(ShapeError, match=r"\(m, 64\)"):
         hasher.codes(rows[:, :63].copy())
     with pytest.raises(ShapeError, match=r"\(m, 64\)"):
         hasher.codes(sparse(rows[:, :63]))
     with pytest.raises(ShapeError, match="must be"):
         hasher.codes(rows, np.empty((2, 2), np.int32))
+    for wrong in (np.empty((3, 2 * shape[1]), np.int32)[:, ::2], np.empty(shape, np.int64)):
+        with pytest.raises(TypeError, match="int32 in C order"):
+            hasher.codes(rows, wrong)
     with pytest.raises(TypeError):
         hasher.codes(np.zeros((3, 64)))
     with pytest.raises(TypeError):
