@@ -42,6 +42,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("active outputs a sample", count(s.n_active_mean)),
         ("share of dense work", share(s.mac_fraction)),
         ("table recall of the top 1 / 10", _joined(s.table_recall_at_1, s.table_recall_at_10)),
+        *_hidden(s),
         ("rehashes, mean table age", f"{s.rehashes}, {duration(s.table_age_s_mean)}"),
     ]
     cost: list[Row] = [
@@ -55,6 +56,17 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("worker restarts", str(s.worker_restarts)),
     ]
     return [("Accuracy", accuracy), ("Work", work), ("Cost", cost)]
+
+
+def _hidden(s: Summary) -> list[Row]:
+    # Only where hidden layers are hashed.
+    if s.hidden_mac_fraction is None:
+        return []
+    recall = _joined(*s.hidden_recall) if s.hidden_recall else "-"
+    return [
+        ("share of hashed layers' dense work", share(s.hidden_mac_fraction)),
+        ("table recall of hashed layers", recall),
+    ]
 
 
 def _joined(*values: float | None) -> str:

@@ -39,6 +39,14 @@ def test_every_figure_is_there(make_summary):
         assert part in text
 
 
+def test_hashed_hidden_layers_have_their_share_and_recall(make_summary):
+    """A run with hashed hidden layers tells their multiply-adds and recalls; others have no such lines."""
+    text = rendered(make_summary(hidden_mac_fraction=0.013, hidden_recall=[0.72, 0.7]))
+    assert "share of hashed layers' dense work" in text and "1.3%" in text
+    assert "0.7200 / 0.7000" in text
+    assert "hashed layers" not in rendered(make_summary())
+
+
 def test_a_run_that_never_trained(make_summary):
     """Interrupted before its first step, a run has no time to it."""
     text = rendered(make_summary(status="interrupted", start_s=0.0, first_step_s=0.0))

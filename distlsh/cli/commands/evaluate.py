@@ -80,13 +80,16 @@ def rows_of(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (title, metric(getattr(e, name)), metric(getattr(e, f"lsh_{name}", None)) if lsh else "")
         for title, name in _METRICS
     ]
+    for i, recall in enumerate(e.hidden_recall or []):
+        rows.append((f"recall of hashed layer {i + 1}", "", metric(recall)))
     if e.table_recall_at_1 is not None:
         rows += [
             ("recall of the exact top 1", "", metric(e.table_recall_at_1)),
             ("recall of the exact top 10", "", metric(e.table_recall_at_10)),
             ("outputs computed a row", "all", count(e.retrieved_mean)),
-            ("multiply-adds of exact", "100%", share(e.lsh_mac_fraction)),
         ]
+    if e.lsh_mac_fraction is not None:
+        rows.append(("multiply-adds of exact", "100%", share(e.lsh_mac_fraction)))
     return [*rows, ("rows", count(e.n_rows), ""), ("time", duration(e.eval_s), "")]
 
 
