@@ -31,19 +31,26 @@ from distlsh.kernels._types import (
 from distlsh.kernels.hidden_layer import RELU, TANH
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.pairs import update_pairs
-from distlsh.kernels.prefetch import prefetch_row
+from distlsh.kernels.prefetch import prefetch, prefetch_row
 
 
 @device_function
 def pair_sums(ids, n, indices, values, first, last, w, sums):  # type: ignore[no-untyped-def]
     """Write ``values[first:last] . w[ids[k], indices[first:last]]`` for every k < n."""
-    k = 0
-    # Four rows at a time: an index and a value are loaded once for four products.
+    k, width = 0, w.shape[1]
+    # Four rows at a time: an index and a value are loaded once for four products.  Rows are read here and
+    # there, which no hardware foresees: each place asks for the same one of the next four rows.
     while k + 4 <= n:
         ra, rb, rc, rd = ids[k], ids[k + 1], ids[k + 2], ids[k + 3]
+        ahead = min(k + 4, n - 4)
+        na, nb, nc, nd = ids[ahead], ids[ahead + 1], ids[ahead + 2], ids[ahead + 3]
         ta, tb, tc, td = f4(0.0), f4(0.0), f4(0.0), f4(0.0)
         for p in range(first, last):
             j, x = indices[p], values[p]
+            prefetch(w, na * width + j)
+            prefetch(w, nb * width + j)
+            prefetch(w, nc * width + j)
+            prefetch(w, nd * width + j)
             ta += w[ra, j] * x
             tb += w[rb, j] * x
             tc += w[rc, j] * x
