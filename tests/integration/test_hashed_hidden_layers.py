@@ -16,7 +16,7 @@ from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.runtime.launch import run
 
 TWO_HASHED = {
-    "model": {"hidden": [256, 128], "active_share": [0.2, 0.25], "activation": "relu", "normalize": False},
+    "model": {"hidden": [256, 128], "active_share": [0.2, 0.25], "activation": "relu"},
     "lsh": {"hidden": {"n_tables": 24, "bucket_size": 64}},
     "train": {"lr": 0.03, "adagrad_init": 0.01},
     "rehash": {"initial_interval": 1000},
@@ -51,7 +51,7 @@ def test_hashed_layers_train_with_two_workers(config, tmp_path, changes):
     assert summary.status == "completed" and summary.p_at_1 > 5 * summary.popularity_p_at_1
     assert 0 < summary.hidden_mac_fraction < 0.7 and summary.mac_fraction < 0.9
     last = watcher.evaluations[-1]
-    # Tables of the output find little behind a plain ReLU layer.
+    # Tables of the output find less behind a ReLU.
     assert last.lsh_p_at_1 > summary.popularity_p_at_1
     shares = changes.get("model", {}).get("active_share", [0.2, 0.25])
     assert len(last.hidden_recall) == sum(share < 1 for share in shares)
