@@ -6,18 +6,18 @@ import gzip
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
-from distlsh.constants import SPARSE_BLOCK
+from distlsh.constants import SPARSE_BLOCK, TUNED_FAMILIES
 from distlsh.data.dataset import Dataset
 from distlsh.data.opening import open_pair
 from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
@@ -34,6 +34,9 @@ from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, layer_name
 from distlsh.protocol.reports import Evaluation
+
+if TYPE_CHECKING:
+    from distlsh.lsh.tuning import Tuning
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -140,6 +143,42 @@ class Model:
 
         in_blocks(len(chosen), work)
         return out
+
+    def tune(
+        self,
+        dataset: Dataset,
+        target_recall: float,
+        k: int = 10,
+        max_candidates: float | None = None,
+        *,
+        max_bytes: int | None = None,
+        families: Sequence[str] | None = None,
+        sample: int = 512,
+        seed: int = 1,
+        without_labels: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tuning:
+        """Measure which hash functions of the output's rows find the k outputs of highest logit.
+
+        dataset         instances, of which ``sample`` ask with their hidden vectors
+        max_candidates  distinct outputs that an instance may find in the mean: a number, or below 1 a share
+        max_bytes       of the tables, both buffers
+        without_labels  an instance's labels do not count, as in training, where they are computed anyway
+
+        Center, transform, density and probing are those of the run.  See `distlsh.lsh.tuning`.
+        """
+        from distlsh.lsh.tuning import Goal, solve
+        from distlsh.lsh.tuning.grid import families_of
+        from distlsh.model.tuning import output_specs, pose_output
+
+        self._check_data(dataset)
+        goal, lsh = Goal(target_recall, k, max_candidates, max_bytes), self.config.lsh
+        tried = TUNED_FAMILIES if families is None else families_of("cosine", families)
+        problem = pose_output(
+            self._network, dataset, lsh, k, sample=sample, seed=(seed,), without_labels=without_labels
+        )
+        specs = output_specs(problem, lsh, tried, self.config.train.seed)
+        return solve(problem, goal, specs, storage="buckets", seed=seed, progress=progress)
 
     def predict_rows(
         self, dataset: Dataset, rows: Rows | None = None, k: int = 5, method: str = "exact"

@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from distlsh.lsh.index.stats import IndexStats, measure
 from distlsh.lsh.index.threads import n_threads
 from distlsh.lsh.rows import Floats, Rows, SparseRows, n_rows
 from distlsh.lsh.spec import HashSpec
+
+if TYPE_CHECKING:
+    from distlsh.lsh.tuning import Tuning
 
 __all__ = ["METRICS", "LSHIndex"]
 
@@ -120,6 +123,7 @@ class LSHIndex:
         self.n_rerank = n_rerank
         self.max_candidates = max_candidates
         self.n_jobs = n_jobs
+        self.tuning_: Tuning | None = None
         self._state: _State | None = None
         self._lock = Lock()
 
@@ -141,6 +145,29 @@ class LSHIndex:
             segment = Segment.build(rows, labels, encoder, threads)
             self._state = _State(encoder, (segment,), len(labels))
         return self
+
+    @classmethod
+    def tune(
+        cls, X: Any, target_recall: float = 0.9, k: int = 10, max_candidates: float | None = None,
+        *, queries: Any = None, metric: str = "cosine", n_jobs: int | None = None, **options: Any,
+    ) -> LSHIndex:  # fmt: skip
+        """Return an index of ``X`` whose parameters are chosen by measuring; its ``tuning_`` tells of them.
+
+        target_recall   share of the k exact neighbours that a search shall find
+        max_candidates  distinct rows that a query may meet in the mean: a number, or below 1 a share
+        queries         what will be asked; None: rows of ``X``, each without itself
+        options         families, max_bytes, sample, seed of `distlsh.lsh.tuning.for_index.tune_index`
+
+        Where nothing reaches the goal, the nearest is used; ``tuning_.out_of_reach`` says what is missing.
+        Raises as `fit` does, and UsageError for a goal that makes no sense.
+        """
+        from distlsh.lsh.tuning.for_index import tune_index, tuned_index
+
+        goal: Any = {"target_recall": target_recall, "k": k, "max_candidates": max_candidates}
+        found = tune_index(X, queries, metric=metric, **goal, **options)
+        index = tuned_index(found, X, n_jobs)
+        index.tuning_ = found.tuning
+        return index
 
     def add(self, X: Any) -> Labels:
         """Index more rows; return their ids i8[m].

@@ -78,7 +78,7 @@ def choose_hashes(family: str, n_rows: int, n_dims: int, given: dict[str, Any]) 
     if chosen["dim"] is None:
         # A hash has 2 * dim values; two hashes unless the user wants others.
         per_hash = round(bits / max(1, chosen["n_hashes"] or 2)) - 1
-        chosen["dim"] = min(max(8, 1 << per_hash), max(16, 1 << (n_dims - 1).bit_length()))
+        chosen["dim"] = min(max(8, 1 << max(0, per_hash)), max(16, 1 << (n_dims - 1).bit_length()))
     if chosen["n_hashes"] is None:
         chosen["n_hashes"] = _n_hashes(family, bits, chosen["dim"])
     if chosen["n_tables"] is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 MISSING = "matplotlib is not installed; install it with: pip install 'distlsh[plot]'"
 
 
+def require() -> None:
+    """Raise UsageError where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(MISSING)
+
+
 def draw(tuning: Tuning, path: Path) -> Path:
     """Write the picture; UsageError where matplotlib is missing or the file cannot be written."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(MISSING) from None
+    require()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     _trade_off(left, tuning)

@@ -32,6 +32,7 @@ class Problem:
     neighbours  i8[m, k], each query's exact neighbours among all rows, EMPTY beyond the last
     background  i8[b], a uniform sample of the rows, ascending
     center      f4[n_dims] that rows are hashed relative to, or None
+    query_center  the same of queries: None in training, where queries are hashed as they are
     max_norm    length of the longest row, for asymmetric transforms, or None
     beat        called every some thousand vectors
     """
@@ -42,6 +43,7 @@ class Problem:
     neighbours: Long
     background: Long
     center: Floats | None = None
+    query_center: Floats | None = None
     max_norm: float | None = None
     beat: Beat | None = None
 
@@ -62,7 +64,8 @@ class Problem:
 
     def probes(self, hasher: Hasher) -> Ids:
         """Return the queries' buckets i4[m, L, C], best first."""
-        return np.concatenate([hasher.probes(some) for some in self._parts(self.queries)])
+        parts = self._parts(self.queries)
+        return np.concatenate([hasher.probes(some, center=self.query_center) for some in parts])
 
     def codes(self, hasher: Hasher, ids: Long) -> Ids:
         """Return the codes i4[len(ids), L] of rows."""
@@ -114,7 +117,7 @@ def pose(
     check_metric(metric)
     rows = as_rows(X, "X")
     n, generator = n_rows(rows), np.random.default_rng((seed, 0x7E5))
-    _check_enough(n, k, "X", held_out=queries is None)
+    check_enough(n, k, "X", held_out=queries is None)
     asked = rows if queries is None else as_rows(queries, "queries")
     if width(asked) != width(rows):
         raise ShapeError(f"queries have {width(asked)} dimensions, X has {width(rows)}; give vectors alike")
@@ -176,7 +179,8 @@ def width(rows: Rows) -> int:
     return rows.n_dims if isinstance(rows, SparseRows) else int(rows.shape[1])
 
 
-def _check_enough(n: int, k: int, name: str, *, held_out: bool) -> None:
+def check_enough(n: int, k: int, name: str, *, held_out: bool) -> None:
+    """Raise UsageError for k below 1, ShapeError for too few rows; if ``held_out`` a query is one."""
     if k < 1:
         raise UsageError(f"k is {k}; ask for at least one neighbour")
     if n < k + held_out:

@@ -13,7 +13,7 @@ from distlsh.lsh.tuning.choose import Setting
 from distlsh.lsh.tuning.curves import CollisionCurve
 from distlsh.lsh.tuning.goal import Goal
 from distlsh.lsh.tuning.measure import Measured
-from distlsh.lsh.tuning.shown import markdown_table
+from distlsh.lsh.tuning.shown import LEGEND, markdown_table
 
 _WIDTH_KEY = {"cross_polytope": "dim", "wta": "bin_size", "dwta": "bin_size", "l2": "l2_width"}
 
@@ -94,7 +94,7 @@ class Tuning:
             f"{self.n_queries:,} queries; recall of the exact top {self.goal.k}\n\n"
         )
         note = f"\n{self.out_of_reach}\n" if self.out_of_reach else ""
-        return head + markdown_table(self.table[:rows], self.n_rows) + note
+        return f"{head}{markdown_table(self.table[:rows], self.n_rows)}\n{LEGEND}\n{note}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the goal, the best setting and the table as JSON values."""

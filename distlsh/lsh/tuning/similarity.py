@@ -25,6 +25,8 @@ def similarities(problem: Problem, queries: Rows, ids: NDArray[np.int64]) -> tup
     """
     kind = {"euclidean": "distance", "jaccard": "jaccard"}.get(problem.metric, "cosine")
     asked = _dense(queries, kind)
+    if problem.query_center is not None:
+        asked = asked - problem.query_center
     if ids.ndim == 1:
         return kind, _compare(asked, _rows(problem, ids, kind), kind)
     own = [

@@ -81,8 +81,12 @@ def solve(
     storage: Storage = "packed",
     seed: int = 1,
     progress: Progress | None = None,
+    sized: bool = True,
 ) -> Tuning:
-    """Measure ``specs``, each with the most tables and probes to try, and choose; see `tune`."""
+    """Measure ``specs``, each with the most tables and probes to try, and choose; see `tune`.
+
+    sized  find the bucket size of packed tables too, which they do not need themselves
+    """
     if not specs:
         raise UsageError(
             "there are no hash functions to choose from; name other families, or raise max_tables"
@@ -98,7 +102,9 @@ def solve(
             progress(done + 1, len(specs))
     found = [_with_formula(each, problem, goal, storage, curves[one_hash(each.spec)]) for each in measured]
     table = in_order(found)
-    best = _finished(problem, goal, table, list(specs), storage, seed)
+    best = table[0]
+    if sized or storage == "buckets":
+        best = _finished(problem, goal, table, list(specs), storage, seed)
     table = [best, *(each for each in table if _functions(each.spec) != _functions(best.spec))]
     return Tuning(
         goal=goal,
