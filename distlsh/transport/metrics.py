@@ -16,7 +16,7 @@ _HIGH_WATER = 10_000
 class MetricsHub:
     """The coordinator's end: gathers metrics, and publishes each as [topic, msgpack].
 
-    The topic is the message's tag: ``worker``, ``rehash``, ``report``, ``evaluation``,
+    The topic is the message's tag: ``worker``, ``rehash``, ``tuned``, ``report``, ``evaluation``,
     ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
     """
 
