@@ -182,7 +182,7 @@ def lsh_index(bench: Bench, case: Case, quick: bool) -> None:
     import distlsh
 
     if case.metric == "jaccard":
-        grid = [{"n_hashes": k, "n_tables": t} for k, t in ((2, 16), (3, 24), (4, 48))]
+        grid = [{"n_hashes": k, "n_tables": t} for k, t in SETS_GRID[: 1 if quick else None]]
         probes: tuple[int, ...] = (0,)
     else:
         grid = LSH_INDEX_GRID[:1] if quick else LSH_INDEX_GRID
@@ -192,7 +192,7 @@ def lsh_index(bench: Bench, case: Case, quick: bool) -> None:
         index, build_s = built(lambda: distlsh.LSHIndex(metric=case.metric, **params).fit(case.rows))  # noqa: B023
         index.search(case.queries, K)
         for n_probes in probes:
-            for n_rerank in (20, 40, 80) if case.metric == "euclidean" else (0,):
+            for n_rerank in (12, 16, 24) if case.metric == "euclidean" else (0,):
                 setting = " ".join(f"{name}={value}" for name, value in params.items())
                 bench.add(
                     case, "LSHIndex", f"{setting} probes={n_probes} rerank={n_rerank}", build_s,
@@ -206,6 +206,9 @@ LSH_INDEX_GRID = [
     {"n_tables": 16, "dim": 64},
     {"n_tables": 8, "dim": 64},
 ]
+
+
+SETS_GRID = ((4, 24), (2, 8), (3, 24), (4, 12), (4, 48), (6, 12), (6, 24), (6, 48))
 
 
 def faiss_indexes(bench: Bench, case: Case, quick: bool) -> None:

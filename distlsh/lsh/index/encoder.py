@@ -15,7 +15,7 @@ from distlsh.lsh import transforms
 from distlsh.lsh.hasher import Hasher, Ids
 from distlsh.lsh.index import arrays
 from distlsh.lsh.index.projection import Projection
-from distlsh.lsh.rows import Floats, Rows
+from distlsh.lsh.rows import Floats, Rows, SparseRows
 from distlsh.lsh.spec import HashSpec
 
 FIRST = LINE - BIAS
@@ -46,6 +46,7 @@ class Encoder:
     projection  directions of sketches, of which the first ``spec.n_dims`` are hashed; None: rows are
                 hashed as they are, without sketches
     scale       int8 steps a unit of a component
+    set_bytes   of a set kept as bits, for metric jaccard; 0: sets are kept by their members alone
     """
 
     spec: HashSpec
@@ -54,11 +55,14 @@ class Encoder:
     center: Floats | None = None
     projection: Projection | None = None
     scale: float = 1.0
+    set_bytes: int = 0
     _idle: dict[HashSpec, list[Hasher]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sketch_bytes(self) -> tuple[int, int]:
-        """Bytes of a row's first and second sketch; 0: none."""
+        """Bytes of a row's first and second sketch; 0: none.  Of sets kept as bits these are the first."""
+        if self.set_bytes:
+            return self.set_bytes, 0
         return sketch_bytes(self.projection.vectors.shape[1] if self.projection is not None else 0)
 
     @property
@@ -94,12 +98,17 @@ class Encoder:
             return hasher.probes(queries, center=self.center)
 
     def write_sketches(
-        self, components: Floats, sketches: NDArray[np.int8], details: NDArray[np.int8]
+        self, rows: Rows, components: Floats | None, sketches: NDArray[np.int8], details: NDArray[np.int8]
     ) -> None:
-        """Write the sketches i1[m, w] of rows."""
-        write_sketches(components, 0, np.float32(self.scale), sketches)
-        if details.shape[1]:
-            write_sketches(components, FIRST, np.float32(self.scale), details)
+        """Write the sketches i1[m, w] of rows, whose components are given."""
+        if components is not None:
+            write_sketches(components, 0, np.float32(self.scale), sketches)
+            if details.shape[1]:
+                write_sketches(components, FIRST, np.float32(self.scale), details)
+        elif self.set_bytes and isinstance(rows, SparseRows):
+            from distlsh.kernels.index_sets import write_sets  # compiled only where it is used
+
+            write_sets(rows.indptr, rows.indices, 1, sketches)
 
     def query_sketches(
         self, components: Floats | None, m: int

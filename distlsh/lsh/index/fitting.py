@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distlsh.errors import ConfigError
-from distlsh.kernels.index_sketch import LARGEST
+from distlsh.kernels.index_sketch import BIAS, LARGEST, LINE
 from distlsh.lsh import transforms
 from distlsh.lsh.index import arrays, settings
 from distlsh.lsh.index.encoder import FIRST, SECOND, Encoder
@@ -20,6 +20,9 @@ from distlsh.lsh.spec import HashSpec
 
 _CLIPPED = 1e-4
 """Share of a sketch's first component that its int8 may clip."""
+
+_MEMBERS_A_LINE = 1.0
+"""Cache lines of bits that take as long to compare as a member takes to look up, roughly."""
 
 _NEAR_SAMPLE, _NEAR = 2_000, 10
 """Rows compared with one another, and neighbours of each, to find how far near ones are."""
@@ -49,7 +52,8 @@ def fit_encoder(rows: Rows, params: dict[str, Any]) -> Encoder:
         **others,
     )
     if projection is None or components is None:
-        return Encoder(spec, metric, max_norm, _center(rows, family, metric))
+        set_bytes = _set_bytes(rows) if metric == "jaccard" else 0
+        return Encoder(spec, metric, max_norm, _center(rows, family, metric), set_bytes=set_bytes)
     return Encoder(spec, metric, max_norm, None, projection, _scale(components))
 
 
@@ -102,6 +106,13 @@ def _center(rows: Rows, family: str, metric: str) -> Floats | None:
         return None
     center: Floats = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     return center
+
+
+def _set_bytes(rows: Rows) -> int:
+    """Return the bytes of a set as bits where comparing these is cheaper than going over its members."""
+    assert isinstance(rows, SparseRows)
+    lines = -(-(-(-rows.n_dims // 8) + BIAS) // LINE)
+    return LINE * lines if lines <= _MEMBERS_A_LINE * len(rows.indices) / rows.n_rows else 0
 
 
 def _l2_width(vectors: Rows) -> float:

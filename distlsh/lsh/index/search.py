@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distlsh.kernels.index_search import search_rows
 from distlsh.lsh.hasher import Ids
-from distlsh.lsh.index import threads
+from distlsh.lsh.index import arrays, threads
 from distlsh.lsh.index.encoder import Encoder
 from distlsh.lsh.index.segment import Scratch, Segment
 from distlsh.lsh.rows import Floats, Rows, SparseRows, block, n_rows
@@ -73,7 +73,7 @@ class _Block:
         self, encoder: Encoder, queries: Rows, components: Floats | None, effort: Effort, k: int
     ) -> None:
         self._queries, self._effort, self._k = queries, effort, k
-        self._metric = encoder.metric
+        self._metric, self._set_bytes = encoder.metric, encoder.set_bytes
         self._codes = encoder.probes(queries, components, effort.n_probes)
         self._sketches, self._details = encoder.query_sketches(components, n_rows(queries))
 
@@ -94,7 +94,12 @@ class _Block:
         places, scores = np.empty(shape, np.int32), np.empty(shape, np.float32)
         counts = np.empty(shape[0], np.int64)
         with segment.scratch() as scratch:
-            search_ = self._search_sparse if isinstance(segment.rows, SparseRows) else self._search_dense
+            if self._set_bytes:
+                search_ = self._search_sets
+            elif isinstance(segment.rows, SparseRows):
+                search_ = self._search_sparse
+            else:
+                search_ = self._search_dense
             search_(segment, budget(self._effort, segment, total), scratch, places, scores, counts)
         return _labels(segment, places), scores, counts
 
@@ -135,6 +140,26 @@ class _Block:
         kernels.search_sparse(
             self._codes, segment.starts, segment.ids, *rows[:3], *queries[:3], kind, limit,
             scratch.stamps, scratch.found, np.zeros(rows.n_dims, np.float32), places, scores, counts,
+        )  # fmt: skip
+
+    def _search_sets(
+        self,
+        segment: Segment,
+        limit: int,
+        scratch: Scratch,
+        places: Ids,
+        scores: Floats,
+        counts: NDArray[np.int64],
+    ) -> None:
+        from distlsh.kernels.index_sets import search_sets, write_sets  # compiled only where it is used
+
+        queries = self._queries
+        assert isinstance(queries, SparseRows)
+        bits = arrays.empty((n_rows(queries), self._set_bytes), np.int8)
+        write_sets(queries.indptr, queries.indices, 0, bits)
+        search_sets(
+            self._codes, segment.starts, segment.ids, segment.sketches, bits, np.diff(queries.indptr), limit,
+            scratch.stamps, scratch.found, places, scores, counts,
         )  # fmt: skip
 
 

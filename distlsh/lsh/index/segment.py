@@ -155,9 +155,9 @@ def _encode(
 
     def work(first: int, last: int) -> None:
         some = None if components is None else components[first:last]
-        encoder.codes(block(rows, first, last), some, codes[first:last])
-        if some is not None:
-            encoder.write_sketches(some, sketches[first:last], details[first:last])
+        part = block(rows, first, last)
+        encoder.codes(part, some, codes[first:last])
+        encoder.write_sketches(part, some, sketches[first:last], details[first:last])
 
     threads.over(work, threads.blocks(n_rows(rows), _HASHED), n_threads)
 

@@ -91,7 +91,8 @@ def choose_hashes(family: str, n_rows: int, n_dims: int, given: dict[str, Any]) 
 def _n_hashes(family: str, bits: float, dim: int) -> int:
     per_hash = {"cross_polytope": 1 + math.log2(dim), "wta": 3.0, "dwta": 3.0, "l2": 1.5}.get(family, 1.0)
     if family in ("minhash", "doph"):
-        return 2
+        # A value that near sets share in half of the cases halves what is found, far ones share few.
+        return max(2, round(bits / 2.5))
     return max(1, round(bits / per_hash))
 
 

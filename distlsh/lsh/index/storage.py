@@ -50,6 +50,7 @@ def save(
         "metric": encoder.metric,
         "max_norm": encoder.max_norm,
         "scale": encoder.scale,
+        "set_bytes": encoder.set_bytes,
         "next_id": next_id,
         "n_dims": _n_dims(segments[0].rows),
         "sparse": isinstance(segments[0].rows, SparseRows),
@@ -128,7 +129,8 @@ def _encoder(meta: dict[str, Any], read: _Reader) -> Encoder:
         projection = Projection(*(read(f"projection.{name}", copy=True) for name in _PROJECTION))
     center = read("center", copy=True) if read.has("center") else None
     spec = HashSpec(**meta["spec"])
-    return Encoder(spec, meta["metric"], meta["max_norm"], center, projection, meta["scale"])
+    kept = meta["scale"], meta["set_bytes"]
+    return Encoder(spec, meta["metric"], meta["max_norm"], center, projection, *kept)
 
 
 def _segment(meta: dict[str, Any], number: int, read: _Reader) -> Segment:

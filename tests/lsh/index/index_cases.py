@@ -30,6 +30,12 @@ def whole(metric="euclidean", **params):
     return distlsh.LSHIndex(metric=metric, **{**settings, **params})
 
 
+def whole_sets(**params):
+    """The same for sets: of 60 tables with two buckets each, any two sets share a bucket in some."""
+    settings = {"n_hashes": 1, "n_tables": 60, "code_bits": 1}
+    return distlsh.LSHIndex(metric="jaccard", **{**settings, **params})
+
+
 def all_scores(metric, Q, X):
     """f8[m, n]: similarities, or Euclidean distances."""
     Q, X = np.asarray(Q, np.float64), np.asarray(X, np.float64)

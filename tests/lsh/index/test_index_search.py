@@ -41,6 +41,16 @@ def test_default_settings_find_most_neighbours(metric):
     assert index.candidates(Q).nnz < 0.35 * len(Q) * len(X)
 
 
+@pytest.mark.parametrize("family", ["srp", "sparse_srp", "fast_srp", "l2", "cross_polytope", "wta", "dwta"])
+def test_every_family_serves_an_index(family):
+    """Each family finds most neighbours of clustered vectors, dense and sparse, with its own defaults."""
+    metric = "cosine" if family in ("wta", "dwta") else "euclidean"
+    X, Q = clusters(1500, 32), clusters(40, 32, seed=1)
+    for kind in (np.asarray, csr_array):
+        ids, _ = distlsh.LSHIndex(family, metric=metric).fit(kind(X)).search(kind(Q), 5)
+        assert recall(ids, best(metric, Q, X, 5)[0]) > 0.6
+
+
 def test_sketches_choose_what_is_scored():
     """Reranking few candidates of best sketches finds what scoring all of them finds."""
     X, Q = clusters(3000, 60, n_clusters=50), clusters(100, 60, seed=1, n_clusters=50)
