@@ -16,6 +16,7 @@ from distlsh.evaluation.topk import NO_BIAS
 from distlsh.kernels.topk import candidate_topk
 from distlsh.lsh.biased import as_queries
 from distlsh.lsh.hasher import Hasher
+from distlsh.lsh.layout import ADDED_LATER
 from distlsh.lsh.sampler import retrieve
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import Tables
@@ -26,8 +27,7 @@ Ids = NDArray[np.int32]
 Counts = NDArray[np.int32]
 
 
-_OLDER = {"tables.max_norm": np.zeros((2, CACHE_LINE_BYTES // 4), np.float32)}
-"""What tables of checkpoints lack that were written before there were transforms."""
+_OLDER = {name: np.zeros((2, CACHE_LINE_BYTES // 4), np.float32) for name in ADDED_LATER}
 
 
 class TableView:

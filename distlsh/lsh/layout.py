@@ -11,6 +11,9 @@ from distlsh.shm.spec import ArraySpec
 N_BUFFERS = 2
 GENERATION = "tables.generation"
 
+ADDED_LATER = ("tables.max_norm",)
+"""Arrays that checkpoints from before there were transforms lack; zeros say the same."""
+
 
 def table_specs(
     spec: HashSpec,

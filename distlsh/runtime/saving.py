@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
 from distlsh.errors import CheckpointError
+from distlsh.lsh.layout import ADDED_LATER
 from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
@@ -73,6 +74,8 @@ class Saver:
         for name, array in self._persistent().items():
             if name not in arrays and state["position"]["stage"] == "final" and _is_state(name):
                 continue  # all that is left is to evaluate
+            if name not in arrays and name in ADDED_LATER:
+                continue
             if name not in arrays:
                 raise CheckpointError(f"{path} has no array {name}: it was saved without what resuming needs")
             if arrays[name].shape != array.shape:
