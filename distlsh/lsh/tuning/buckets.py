@@ -87,4 +87,4 @@ def _of_size(
         return bucket_bytes(spec, problem.n_rows, size)
 
     limited = with_overflow(hashed, measured, populations, size)
-    return replace(best_of(limited, goal, problem.n_rows, n_bytes), bucket_size=size)
+    return replace(best_of(limited, goal, problem.n_rows, n_bytes, "buckets"), bucket_size=size)

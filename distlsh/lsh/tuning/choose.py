@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.lsh.spec import HashSpec
-from distlsh.lsh.tuning.costs import query_ns
+from distlsh.lsh.tuning.costs import Storage, query_ns
 from distlsh.lsh.tuning.goal import Goal
 from distlsh.lsh.tuning.measure import Measured
 
@@ -54,13 +54,15 @@ class Setting:
 Bytes = Callable[[HashSpec], int]
 
 
-def best_of(measured: Measured, goal: Goal, n_rows: int, n_bytes: Bytes) -> Setting:
+def best_of(
+    measured: Measured, goal: Goal, n_rows: int, n_bytes: Bytes, storage: Storage = "packed"
+) -> Setting:
     """Return the cheapest setting of these hash functions that meets ``goal``, or the nearest to it.
 
     Nearest: of those within the limits of candidates and bytes, the one with the highest
     recall (within a standard error, the cheapest); where all exceed them, the one with fewest candidates.
     """
-    cost = query_ns(measured)
+    cost = query_ns(measured, storage)
     sizes = np.array([n_bytes(replace(measured.spec, n_tables=i + 1)) for i in range(len(cost))])
     small = (sizes <= (goal.max_bytes or np.inf))[:, None] & np.ones_like(cost, bool)
     few = small & (measured.candidates <= goal.candidates_of(n_rows))

@@ -8,6 +8,7 @@ twice as fast at everything orders settings alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +19,48 @@ from distlsh.lsh.tuning.measure import Measured
 
 Doubles = NDArray[np.float64]
 
-BUCKET_NS = 9.0
-"""A bucket looked into: its size and its first ids come from memory."""
-READ_NS = 2.2
-"""An id read and counted."""
-ROW_NS = 40.0
-"""A candidate's vector fetched."""
-DIM_NS = 0.11
-"""A dimension of a candidate multiplied and added."""
+Storage = Literal["packed", "buckets"]
+"""Tables of `LSHIndex`, or of training."""
+
+FIXED_NS = 200.0
+"""A query, whatever is done with it."""
+
+
+@dataclass(frozen=True)
+class ReadCost:
+    """Nanoseconds of a bucket looked into, an id read, a candidate scored, and a dimension of it."""
+
+    bucket: float
+    read: float
+    row: float
+    dim: float
+
+
+_READS: dict[Storage, ReadCost] = {
+    "packed": ReadCost(123.4, 0.0, 22.9, 0.291),
+    "buckets": ReadCost(83.1, 4.1, 22.9, 0.291),
+}
 
 
 @dataclass(frozen=True)
 class HashCost:
-    """Nanoseconds of hashing a query: fixed + L * (per_table + per_unit * units + per_probe * P)."""
+    """Nanoseconds of hashing a query: FIXED_NS + L * (per_table + per_unit * units + per_probe * P)."""
 
-    fixed: float
     per_table: float
     per_unit: float
     per_probe: float
 
 
 _COSTS = {
-    "cross_polytope": HashCost(200.0, 10.0, 0.6, 12.0),
-    "fast_srp": HashCost(200.0, 5.0, 1.0, 12.0),
-    "srp": HashCost(200.0, 5.0, 0.1, 12.0),
-    "sparse_srp": HashCost(200.0, 5.0, 0.3, 12.0),
-    "wta": HashCost(200.0, 10.0, 1.0, 12.0),
-    "dwta": HashCost(200.0, 10.0, 1.0, 12.0),
-    "l2": HashCost(200.0, 10.0, 0.1, 12.0),
-    "minhash": HashCost(200.0, 10.0, 1.0, 0.0),
-    "doph": HashCost(200.0, 10.0, 1.0, 0.0),
+    "cross_polytope": HashCost(4.7, 0.197, 24.0),
+    "fast_srp": HashCost(1.5, 1.534, 40.1),
+    "srp": HashCost(0.0, 0.031, 47.9),
+    "sparse_srp": HashCost(0.0, 0.056, 34.1),
+    "wta": HashCost(8.6, 0.0, 54.4),
+    "dwta": HashCost(7.8, 0.101, 47.3),
+    "l2": HashCost(14.9, 0.023, 45.4),
+    "minhash": HashCost(13.2, 4.249, 0.0),
+    "doph": HashCost(0.0, 38.849, 0.0),
 }
 
 
@@ -65,17 +78,19 @@ def hash_units(spec: HashSpec) -> float:
     return spec.n_hashes * size.get(spec.family, 1)
 
 
-def query_ns(measured: Measured) -> Doubles:
+def query_ns(measured: Measured, storage: Storage) -> Doubles:
     """Return f8[L, 1 + P], the nanoseconds of a query that scores every candidate."""
     spec = measured.spec
     n_tables, n_codes = measured.recall.shape
     tables, probes = np.arange(1, n_tables + 1)[:, None], np.arange(n_codes)[None, :]
     cost = _COSTS[spec.family]
-    hashing = cost.fixed + tables * (
+    hashing = FIXED_NS + tables * (
         cost.per_table + cost.per_unit * hash_units(spec) + cost.per_probe * probes
     )
-    reading = BUCKET_NS * tables * (1 + probes) + READ_NS * measured.reads
-    return np.asarray(hashing + reading + (ROW_NS + DIM_NS * spec.n_dims) * measured.candidates)
+    read = _READS[storage]
+    reading = read.bucket * tables * (1 + probes) + read.read * measured.reads
+    scoring = (read.row + read.dim * spec.n_dims) * measured.candidates
+    return np.asarray(hashing + reading + scoring)
 
 
 def packed_bytes(spec: HashSpec, n_rows: int) -> int:

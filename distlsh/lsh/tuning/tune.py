@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from distlsh.errors import UsageError
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.buckets import best_with_buckets, bucket_size_of
 from distlsh.lsh.tuning.choose import MARGIN, Setting, best_of, in_order
-from distlsh.lsh.tuning.costs import bucket_bytes, packed_bytes
+from distlsh.lsh.tuning.costs import Storage, bucket_bytes, packed_bytes
 from distlsh.lsh.tuning.curves import CollisionCurve, collision_curve, one_hash
 from distlsh.lsh.tuning.goal import Goal
 from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates, families_of, transforms_of
@@ -19,7 +19,6 @@ from distlsh.lsh.tuning.measure import Hashed, Measured, measure
 from distlsh.lsh.tuning.problem import Problem, pose
 from distlsh.lsh.tuning.result import Tuning
 
-Storage = Literal["packed", "buckets"]
 Progress = Callable[[int, int], None]
 
 _FINISHED = 4
@@ -131,7 +130,7 @@ def _with_formula(
 
     unprobed = measured.recall[:, 0] - MARGIN * measured.error[:, 0] >= goal.recall
     return replace(
-        best_of(measured, goal, n, n_bytes),
+        best_of(measured, goal, n, n_bytes, storage),
         one_hash=curve.of_neighbours,
         tables_by_formula=tables_by_formula(curve.of_neighbours, measured.spec.n_hashes, goal.recall),
         tables_unprobed=int(unprobed.argmax()) + 1 if unprobed.any() else None,
