@@ -44,6 +44,16 @@ def test_dry_run_prints_a_config_that_loads(capsys):
     assert "total" in text
 
 
+def test_tables_that_the_run_chooses_are_counted_at_their_bound(capsys):
+    """With lsh.auto the arena has no tables of the output, and their bound stands twice in the memory."""
+    changes = ["--set", "lsh.auto={recall: 0.5, max_bytes: 5242880}"]
+    assert main(["--dry-run", *changes]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "tables 5.0 MiB at most, once chosen lsh.auto.max_bytes" in lines
+    assert "tables 5.0 MiB at most, while others are chosen lsh.auto.max_bytes" in lines
+    assert not any(line.startswith("tables.ids") for line in lines)
+
+
 def test_dry_run_refuses_what_cannot_fit(capsys, monkeypatch):
     """A run that cannot fit exits 2, naming the setting to lower."""
     small = Machine(ram_bytes=GIB, ram_free_bytes=GIB, shm_bytes=1 << 20, shm_free_bytes=1 << 20)

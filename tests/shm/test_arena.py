@@ -11,7 +11,15 @@ import pytest
 
 from distlsh.errors import ResourceError, UsageError
 from distlsh.shm.arena import Arena
-from distlsh.shm.names import SEGMENT_DIR, make_socket_dir, new_run_id, owner_alive, remove, sweep
+from distlsh.shm.names import (
+    SEGMENT_DIR,
+    make_socket_dir,
+    new_run_id,
+    owner_alive,
+    remove,
+    segments_of,
+    sweep,
+)
 from distlsh.shm.spec import ArraySpec
 
 SPECS = [
@@ -95,15 +103,18 @@ def test_sweep_removes_what_dead_runs_left_and_nothing_else(arena, tmp_path, mon
     code = (
         "from distlsh.shm.arena import Arena; from distlsh.shm.names import *;"
         "from distlsh.shm.spec import ArraySpec; import os; n = new_run_id();"
-        "Arena.create(n, [ArraySpec('a', (3,), 'f4')]); make_socket_dir(n); print(n, flush=True); os._exit(9)"
+        "Arena.create(n, [ArraySpec('a', (3,), 'f4')]); make_socket_dir(n);"
+        "Arena.create(segment_of(n, 2), [ArraySpec('a', (3,), 'f4')]); print(n, flush=True); os._exit(9)"
     )
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
     foreign = tmp_path / "distlsh-notes"
     foreign.touch()
     mine = make_socket_dir(arena.name)
     assert (SEGMENT_DIR / dead).exists() and (tmp_path / dead).is_dir()
+    assert len(segments_of(dead)) == 2 and all(path.exists() for path in segments_of(dead))
     assert str(SEGMENT_DIR / dead) in sweep()
     assert not (SEGMENT_DIR / dead).exists() and not (tmp_path / dead).exists()
+    assert not list(SEGMENT_DIR.glob(f"{dead}*"))
     assert arena.path.exists() and mine.is_dir() and foreign.exists()
     remove(mine)
 
