@@ -14,7 +14,7 @@ in one call, on all cores; a setting's time is the best of --repeat calls.  FALC
 query a call and holds the interpreter's lock, so its queries are divided among as many forked
 processes as there are cores, each with its own query object.  faiss uses its own threads.
 IndexLSH ranks by Hamming distance alone, so its candidates are ranked exactly by IndexRefineFlat.
-datasketch's candidates are ranked exactly by NumPy, which is not counted.
+datasketch is Python and uses one core; its candidates are ranked exactly by NumPy, which is not counted.
 
 Writes ann.json (all measurements), ann.md (the best speed at each recall) and ann.png to --out.
 """

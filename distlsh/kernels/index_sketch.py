@@ -76,15 +76,16 @@ def sketch_score(sketches, row, queries, sample):  # type: ignore[no-untyped-def
     return i4(2) * total - _bias(sketches, first + width - BIAS)
 
 
-@kernel(void(F4_2R, i8, f4, I1_2))
-def write_sketches(components, first, scale, sketches):  # type: ignore[no-untyped-def]
+@kernel(void(F4_2R, i8, f4, i8, I1_2))
+def write_sketches(components, first, scale, by_distance, sketches):  # type: ignore[no-untyped-def]
     """Write the sketches of projected vectors.
 
     components  f4[n, c], of which those from ``first`` on are sketched, as many as there is room for
     scale       int8 steps a unit; larger components are clipped
+    by_distance  1: the bias is the squared length of what was kept, so that scores order by distance;
+                0: it is 0, so that they order by inner product
     sketches    i1[n, w], written; w a multiple of 64
 
-    The bias is the squared length of what was kept, so that scores order by distance.
     Concurrency: rows are independent.  Allocates: nothing.  Cost: O(n * w).  Unchecked: shapes.
     """
     room = sketches.shape[1] - BIAS
@@ -96,7 +97,7 @@ def write_sketches(components, first, scale, sketches):  # type: ignore[no-untyp
         for j in range(used):
             value = min(max(np.rint(components[i, first + j] * scale), f4(-LARGEST)), f4(LARGEST))
             sketch[j] = np.int8(value)
-            total += i4(value) * i4(value)
+            total += i4(value) * i4(value) * by_distance
         for byte in range(BIAS):
             sketch[room + byte] = np.int8((total >> (8 * byte)) & 255)
 

@@ -42,7 +42,7 @@ class Encoder:
     spec        of the hash functions; its ``n_dims`` are the projected ones where there is a projection
     metric      of the index
     max_norm    length of the longest row when fitted, for metric dot
-    center      f4[n_dims], subtracted before hashing, where there is no projection
+    center      f4[n_dims], subtracted from rows before hashing, where there is no projection
     projection  directions of sketches, of which the first ``spec.n_dims`` are hashed; None: rows are
                 hashed as they are, without sketches
     scale       int8 steps a unit of a component
@@ -57,6 +57,11 @@ class Encoder:
     scale: float = 1.0
     set_bytes: int = 0
     _idle: dict[HashSpec, list[Hasher]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def query_center(self) -> Floats | None:
+        """What is subtracted from queries: nothing for inner products, which a row's shift orders alike."""
+        return None if self.metric == "dot" else self.center
 
     @property
     def sketch_bytes(self) -> tuple[int, int]:
@@ -88,23 +93,24 @@ class Encoder:
             if components is not None:
                 hasher.codes(self._hashed(components), out)
             else:
-                hasher.codes(rows, out, self.center, max_norm=self.max_norm or None)
+                hasher.codes(rows, out, self.center)
 
     def probes(self, queries: Rows, components: Floats | None, n_probes: int) -> Ids:
         """Return the buckets i4[m, n_tables, n_codes] of queries."""
         with self._hasher(n_probes) as hasher:
             if components is not None:
                 return hasher.probes(self._hashed(components))
-            return hasher.probes(queries, center=self.center)
+            return hasher.probes(queries, center=self.query_center)
 
     def write_sketches(
         self, rows: Rows, components: Floats | None, sketches: NDArray[np.int8], details: NDArray[np.int8]
     ) -> None:
         """Write the sketches i1[m, w] of rows, whose components are given."""
         if components is not None:
-            write_sketches(components, 0, np.float32(self.scale), sketches)
+            by_distance = int(self.metric != "dot")
+            write_sketches(components, 0, np.float32(self.scale), by_distance, sketches)
             if details.shape[1]:
-                write_sketches(components, FIRST, np.float32(self.scale), details)
+                write_sketches(components, FIRST, np.float32(self.scale), by_distance, details)
         elif self.set_bytes and isinstance(rows, SparseRows):
             from distlsh.kernels.index_sets import write_sets  # compiled only where it is used
 
@@ -115,7 +121,10 @@ class Encoder:
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Return queries i2[m, w] as both sketches are compared with; no columns where there are none."""
         first, second = (arrays.empty((m, width), np.int16) for width in self.sketch_bytes)
-        if components is not None:
+        if components is not None and self.projection is not None:
+            if self.metric == "dot":
+                # Products with rows less their mean are those of queries as they are.
+                components = components + self.projection.offset
             write_queries(components, 0, np.float32(self.scale), first)
             if second.shape[1]:
                 write_queries(components, FIRST, np.float32(self.scale), second)

@@ -47,7 +47,6 @@ def fit_encoder(rows: Rows, params: dict[str, Any]) -> Encoder:
         family=family,
         n_dims=hashed,
         l2_width=params["l2_width"] or _l2_width(components if components is not None else _sample(rows)),
-        transform="simple" if metric == "dot" and projection is None else "none",
         **chosen,
         **others,
     )
@@ -102,7 +101,7 @@ def _scale(components: Floats) -> float:
 
 def _center(rows: Rows, family: str, metric: str) -> Floats | None:
     """Return the mean of dense rows where directions about it say more; None: the origin."""
-    if isinstance(rows, SparseRows) or family not in settings.ANGULAR or metric == "dot":
+    if isinstance(rows, SparseRows) or family not in settings.ANGULAR:
         return None
     center: Floats = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     return center

@@ -109,7 +109,7 @@ def _tuned(
         neighbours=near,
         background=some_of(n_rows(rows), _BACKGROUND, np.random.default_rng((seed, 0xBAC))),
         center=encoder.center,
-        query_center=encoder.center,
+        query_center=encoder.query_center,
         max_norm=encoder.max_norm or None,
     )
     specs = candidates(problem, [family], seed=seed, fixed={"transform": encoder.spec.transform})

@@ -164,3 +164,12 @@ def test_the_number_of_threads_changes_no_result(n_jobs):
     X, Q = clusters(5000, 20), clusters(400, 20, seed=1)
     ids = distlsh.LSHIndex(metric="cosine", n_jobs=n_jobs).fit(X).search(Q, 5)[0]
     np.testing.assert_array_equal(ids, distlsh.LSHIndex(metric="cosine", n_jobs=2).fit(X).search(Q, 5)[0])
+
+
+def test_inner_products_are_ranked_by_sketches_as_exactly():
+    """Where lengths differ much, the sketches of inner products still keep the best candidates."""
+    random = np.random.default_rng(5)
+    X = clusters(3000, 80, n_clusters=40) * np.exp(0.5 * random.standard_normal((3000, 1))).astype(np.float32)
+    Q = clusters(60, 80, seed=1, n_clusters=40)
+    index = whole("dot", n_components=32).fit(X)
+    assert recall(index.search(Q, 10, n_rerank=20)[0], best("dot", Q, X, 10)[0]) > 0.95
