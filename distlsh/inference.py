@@ -153,6 +153,8 @@ class Model:
         *,
         max_bytes: int | None = None,
         families: Sequence[str] | None = None,
+        max_tables: int | None = None,
+        max_probes: int | None = None,
         sample: int = 512,
         seed: int = 1,
         without_labels: bool = False,
@@ -163,21 +165,23 @@ class Model:
         dataset         instances, of which ``sample`` ask with their hidden vectors
         max_candidates  distinct outputs that an instance may find in the mean: a number, or below 1 a share
         max_bytes       of the tables, both buffers
+        max_tables, max_probes  tried at most; None: 64 and 16
         without_labels  an instance's labels do not count, as in training, where they are computed anyway
 
         Center, transform, density and probing are those of the run.  See `distlsh.lsh.tuning`.
         """
         from distlsh.lsh.tuning import Goal, solve
-        from distlsh.lsh.tuning.grid import families_of
+        from distlsh.lsh.tuning.grid import families_of, limits
         from distlsh.model.tuning import output_specs, pose_output
 
         self._check_data(dataset)
         goal, lsh = Goal(target_recall, k, max_candidates, max_bytes), self.config.lsh
+        most = limits(max_tables, max_probes)
         tried = TUNED_FAMILIES if families is None else families_of("cosine", families)
         problem = pose_output(
             self._network, dataset, lsh, k, sample=sample, seed=(seed,), without_labels=without_labels
         )
-        specs = output_specs(problem, lsh, tried, self.config.train.seed)
+        specs = output_specs(problem, lsh, tried, self.config.train.seed, **most)
         return solve(problem, goal, specs, storage="buckets", seed=seed, progress=progress)
 
     def predict_rows(

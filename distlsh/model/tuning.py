@@ -12,7 +12,7 @@ from distlsh.config.schema import LshConfig
 from distlsh.lsh.biased import BiasedRows, as_queries
 from distlsh.lsh.frame import HEADROOM, largest_from, mean_row
 from distlsh.lsh.spec import HashSpec
-from distlsh.lsh.tuning.grid import candidates
+from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates
 from distlsh.lsh.tuning.neighbours import exact_neighbours
 from distlsh.lsh.tuning.problem import Problem, some_of
 from distlsh.model.network import Instances, Network
@@ -62,10 +62,19 @@ def pose_output(
     )
 
 
-def output_specs(problem: Problem, lsh: LshConfig, families: Sequence[str], seed: int) -> list[HashSpec]:
+def output_specs(
+    problem: Problem,
+    lsh: LshConfig,
+    families: Sequence[str],
+    seed: int,
+    *,
+    max_tables: int = MAX_TABLES,
+    max_probes: int = MAX_PROBES,
+) -> list[HashSpec]:
     """Return the hash functions to try for an output, all with the settings of ``lsh`` that stay."""
     fixed = {name: getattr(lsh, name) for name in _FIXED}
-    return candidates(problem, families, seed=seed, fixed=fixed)
+    limits = {"max_tables": max_tables, "max_probes": max_probes}
+    return candidates(problem, families, seed=seed, fixed=fixed, **limits)
 
 
 def _hashed_rows(network: Network, lsh: LshConfig) -> Any:

@@ -137,6 +137,17 @@ def test_a_run_gets_the_lines_of_its_configuration(run_dir, capsys):
     assert "400 rows of 32 dimensions" in printed
 
 
+@pytest.mark.parametrize("source", ["array", "run_dir"])
+def test_no_more_tables_and_probes_are_tried_than_allowed(source, request, capsys):
+    """The limits hold for arrays and for runs, in the choice and in every line of the table."""
+    options = ["--max-tables", "3", "--max-probes", "2", "--json"]
+    assert main(["tune", str(request.getfixturevalue(source)), *options, *FAST]) == 0
+    found = json.loads(capsys.readouterr().out)
+    specs = [each["spec"] for each in (found["best"], *found["table"])]
+    assert max(spec["n_tables"] for spec in specs) <= 3
+    assert max(spec["n_probes"] for spec in specs) <= 2
+
+
 def test_wrong_usage_exits_with_2_and_says_why(array, run_dir, tmp_path, capsys):
     """Missing files, options that do not fit the source and wrong numbers are named."""
     (tmp_path / "bad.npy").write_bytes(b"nothing")
@@ -150,6 +161,8 @@ def test_wrong_usage_exits_with_2_and_says_why(array, run_dir, tmp_path, capsys)
         ([str(array), "--max-candidates", "many"], "--max-candidates many"),
         ([str(array), "--max-bytes", "5X"], "--max-bytes 5X"),
         ([str(array), "--data", "x"], "--data is for runs"),
+        ([str(array), "--max-tables", "0"], "max_tables is 0"),
+        ([str(run_dir), "--max-probes", "-1"], "max_probes is -1"),
         ([str(run_dir), "--metric", "cosine"], "--metric is for arrays"),
         ([str(array), "--families", "minhash"], "minhash does not serve metric 'cosine'"),
     ]:

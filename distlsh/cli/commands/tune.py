@@ -65,6 +65,8 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     sample.add_argument(
         "--families", nargs="+", choices=_FAMILIES, metavar="NAME", help=f"to try: {', '.join(_FAMILIES)}"
     )
+    sample.add_argument("--max-tables", type=int, metavar="L", help="tables to try at most (default: 64)")
+    sample.add_argument("--max-probes", type=int, metavar="N", help="probes to try at most (default: 16)")
     sample.add_argument("--sample", type=int, default=512, metavar="N", help="queries (default: 512)")
     sample.add_argument("--seed", type=int, default=1, help="of the samples and hash functions (default: 1)")
     add_format(parser)
@@ -104,6 +106,8 @@ def _goal(args: argparse.Namespace) -> dict[str, Any]:
         "sample": args.sample,
         "seed": args.seed,
         "families": args.families,
+        "max_tables": args.max_tables,
+        "max_probes": args.max_probes,
     }
 
 

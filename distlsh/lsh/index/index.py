@@ -156,7 +156,7 @@ class LSHIndex:
         target_recall   share of the k exact neighbours that a search shall find
         max_candidates  distinct rows that a query may meet in the mean: a number, or below 1 a share
         queries         what will be asked; None: rows of ``X``, each without itself
-        options         families, max_bytes, sample, seed of `distlsh.lsh.tuning.for_index.tune_index`
+        options         families, max_bytes, max_tables ... of `distlsh.lsh.tuning.for_index.tune_index`
 
         Where nothing reaches the goal, the nearest is used; ``tuning_.out_of_reach`` says what is missing.
         Raises as `fit` does, and UsageError for a goal that makes no sense.

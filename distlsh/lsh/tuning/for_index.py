@@ -16,7 +16,7 @@ from distlsh.lsh.rows import Rows, block, n_rows
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tuning.choose import in_order
 from distlsh.lsh.tuning.goal import Goal
-from distlsh.lsh.tuning.grid import candidates
+from distlsh.lsh.tuning.grid import candidates, limits
 from distlsh.lsh.tuning.neighbours import Long, exact_neighbours
 from distlsh.lsh.tuning.problem import Problem, check_enough, some_of, take, width
 from distlsh.lsh.tuning.result import Tuning
@@ -57,6 +57,8 @@ def tune_index(
     max_candidates: float | None = None,
     max_bytes: int | None = None,
     families: Sequence[str] | None = None,
+    max_tables: int | None = None,
+    max_probes: int | None = None,
     sample: int = 512,
     seed: int = 1,
     progress: Progress | None = None,
@@ -68,6 +70,7 @@ def tune_index(
     Raises UsageError, ConfigError or ShapeError for arguments that do not fit.
     """
     goal = Goal(target_recall, k, max_candidates, max_bytes)
+    most = limits(max_tables, max_probes)
     settings.check_metric(metric)
     chosen = [settings.choose_family(f, metric) for f in families or _USUAL.get(metric, _USUAL_ELSE)]
     rows = inputs.as_rows(X, "X", sets=metric == "jaccard")
@@ -76,7 +79,9 @@ def tune_index(
     rows = stored_rows(rows, metric)
     excluded = None if asked.own is None else [np.array([i]) for i in asked.own]
     near = exact_neighbours(rows, asked.rows, metric, k, excluded=excluded)
-    parts = [_tuned(rows, asked.rows, near, goal, metric, f, seed, progress) for f in dict.fromkeys(chosen)]
+    parts = [
+        _tuned(rows, asked.rows, near, goal, metric, f, most, seed, progress) for f in dict.fromkeys(chosen)
+    ]
     tuning = _together(parts, width(rows))
     return IndexTuning(tuning, _params(tuning.best.spec, metric, seed), asked.rows, asked.own, near)
 
@@ -97,8 +102,8 @@ def _queries(rows: Rows, queries: Any, metric: str, sample: int, seed: int) -> _
 
 
 def _tuned(
-    rows: Rows, queries: Rows, near: Long, goal: Goal, metric: str, family: str, seed: int,
-    progress: Progress | None,
+    rows: Rows, queries: Rows, near: Long, goal: Goal, metric: str, family: str,
+    most: dict[str, int], seed: int, progress: Progress | None,
 ) -> Tuning:  # fmt: skip
     encoder = fit_encoder(rows, {**LSHIndex().get_params(), "family": family, "metric": metric, "seed": seed})
     asked = normalised(queries) if metric == "cosine" else queries
@@ -112,7 +117,7 @@ def _tuned(
         query_center=encoder.query_center,
         max_norm=encoder.max_norm or None,
     )
-    specs = candidates(problem, [family], seed=seed, fixed={"transform": encoder.spec.transform})
+    specs = candidates(problem, [family], seed=seed, fixed={"transform": encoder.spec.transform}, **most)
     return solve(problem, goal, specs, seed=seed, progress=progress, sized=False)
 
 

@@ -24,6 +24,17 @@ _USUAL = ("cross_polytope", "fast_srp", "dwta", "l2", "minhash", "doph")
 Shapes = Iterator[tuple[dict[str, Any], int]]
 
 
+def limits(max_tables: int | None, max_probes: int | None) -> dict[str, int]:
+    """Return what `candidates` takes as limits, None: the usual; UsageError for what cannot be tried."""
+    for name, value, least in (("max_tables", max_tables, 1), ("max_probes", max_probes, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"{name} is {value}; it must be {least} or more")
+    return {
+        "max_tables": MAX_TABLES if max_tables is None else max_tables,
+        "max_probes": MAX_PROBES if max_probes is None else max_probes,
+    }
+
+
 def families_of(metric: str, families: Sequence[str] | None) -> tuple[str, ...]:
     """Return the families to try for a metric; UsageError for one that it does not fit."""
     check_metric(metric)

@@ -14,7 +14,7 @@ from distlsh.lsh.tuning.choose import MARGIN, Setting, best_of, in_order
 from distlsh.lsh.tuning.costs import Storage, bucket_bytes, packed_bytes
 from distlsh.lsh.tuning.curves import CollisionCurve, collision_curve, one_hash
 from distlsh.lsh.tuning.goal import Goal
-from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates, families_of, transforms_of
+from distlsh.lsh.tuning.grid import candidates, families_of, limits, transforms_of
 from distlsh.lsh.tuning.measure import Hashed, Measured, measure
 from distlsh.lsh.tuning.problem import Problem, pose
 from distlsh.lsh.tuning.result import Tuning
@@ -35,8 +35,8 @@ def tune(
     max_candidates: float | None = None,
     max_bytes: int | None = None,
     families: Sequence[str] | None = None,
-    max_tables: int = MAX_TABLES,
-    max_probes: int = MAX_PROBES,
+    max_tables: int | None = None,
+    max_probes: int | None = None,
     sample: int = 512,
     seed: int = 1,
     storage: Storage = "packed",
@@ -51,6 +51,7 @@ def tune(
     max_candidates  distinct rows a query may find in the mean: a number, or below 1 a share of the rows
     max_bytes       of the tables
     families        to try; None: those that suit the metric
+    max_tables, max_probes  tried at most; None: 64 and 16
     sample          queries measured; the standard error of a recall is at most 0.5 / sqrt(sample)
     storage         what ``max_bytes`` counts: "packed", tables of `LSHIndex`, or "buckets", of training
     progress        called with (kinds of hash functions measured, all)
@@ -62,12 +63,12 @@ def tune(
     goal = Goal(target_recall, k, max_candidates, max_bytes)
     chosen = families_of(metric, families)
     problem = pose(X, queries, metric=metric, k=k, sample=sample, seed=seed)
-    limits = {"max_tables": max_tables, "max_probes": max_probes, "seed": seed}
+    most = limits(max_tables, max_probes)
     specs = [
         spec
         for family in chosen
         for transform in transforms_of(family, metric)
-        for spec in candidates(problem, [family], fixed={"transform": transform}, **limits)
+        for spec in candidates(problem, [family], seed=seed, fixed={"transform": transform}, **most)
     ]
     return solve(problem, goal, specs, storage=storage, seed=seed, progress=progress)
 
