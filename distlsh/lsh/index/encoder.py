@@ -45,7 +45,7 @@ class Encoder:
     center      f4[n_dims], subtracted from rows before hashing, where there is no projection
     projection  directions of sketches, of which the first ``spec.n_dims`` are hashed; None: rows are
                 hashed as they are, without sketches
-    scale       int8 steps a unit of a component
+    scale       int8 steps a unit of a component; 0: no sketches
     set_bytes   of a set kept as bits, for metric jaccard; 0: sets are kept by their members alone
     """
 
@@ -68,7 +68,8 @@ class Encoder:
         """Bytes of a row's first and second sketch; 0: none.  Of sets kept as bits these are the first."""
         if self.set_bytes:
             return self.set_bytes, 0
-        return sketch_bytes(self.projection.vectors.shape[1] if self.projection is not None else 0)
+        sketched = self.projection is not None and self.scale > 0
+        return sketch_bytes(self.projection.vectors.shape[1] if self.projection and sketched else 0)
 
     @property
     def n_bytes(self) -> int:
@@ -106,7 +107,7 @@ class Encoder:
         self, rows: Rows, components: Floats | None, sketches: NDArray[np.int8], details: NDArray[np.int8]
     ) -> None:
         """Write the sketches i1[m, w] of rows, whose components are given."""
-        if components is not None:
+        if components is not None and sketches.shape[1]:
             by_distance = int(self.metric != "dot")
             write_sketches(components, 0, np.float32(self.scale), by_distance, sketches)
             if details.shape[1]:
@@ -121,7 +122,7 @@ class Encoder:
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Return queries i2[m, w] as both sketches are compared with; no columns where there are none."""
         first, second = (arrays.empty((m, width), np.int16) for width in self.sketch_bytes)
-        if components is not None and self.projection is not None:
+        if components is not None and self.projection is not None and first.shape[1]:
             if self.metric == "dot":
                 # Products with rows less their mean are those of queries as they are.
                 components = components + self.projection.offset

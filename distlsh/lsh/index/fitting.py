@@ -53,7 +53,9 @@ def fit_encoder(rows: Rows, params: dict[str, Any]) -> Encoder:
     if projection is None or components is None:
         set_bytes = _set_bytes(rows) if metric == "jaccard" else 0
         return Encoder(spec, metric, max_norm, _center(rows, family, metric), set_bytes=set_bytes)
-    return Encoder(spec, metric, max_norm, None, projection, _scale(components))
+    # Sparse rows are scored as fast as sketches of them would be.
+    scale = 0.0 if isinstance(rows, SparseRows) else _scale(components)
+    return Encoder(spec, metric, max_norm, None, projection, scale)
 
 
 def stored_rows(rows: Rows, metric: str) -> Rows:
@@ -76,12 +78,16 @@ def _projection(
         raise ConfigError(
             f"n_components is {asked}, but {family} does not hash principal components; set it to 0"
         )
-    if asked == 0 or family not in settings.ROTATIONAL or (asked is None and isinstance(rows, SparseRows)):
+    sparse = isinstance(rows, SparseRows)
+    if isinstance(rows, SparseRows) and asked is None:
+        asked = settings.sparse_components(family, rows.n_dims)
+    if asked == 0 or family not in settings.ROTATIONAL:
         return None, None
     sample = _sample(rows)
     if params["metric"] == "dot":
         sample = transforms.rows("simple", sample, max_norm)
-    projection = Projection.fit(sample, max(FIRST + SECOND, asked or 0), params["seed"])
+    most = (asked or 0) if sparse else max(FIRST + SECOND, asked or 0)
+    projection = Projection.fit(sample, most, params["seed"])
     hashed = settings.choose_components(asked, projection, n_rows(rows))
     return (projection, projection(sample)[:, :hashed]) if hashed else (None, None)
 

@@ -71,9 +71,10 @@ class LSHIndex:
     density       share of a projection that is not 0 (sparse_srp)
     l2_width      width of a projection's slots (l2), in the vectors' units; None: from the data
     code_bits     a table has 2**code_bits buckets (l2, minhash, doph)
-    n_components  leading principal components that are hashed instead of the vectors, which then also have
-                  sketches; None: 16, 32 or 60, as many as have most of the variance, none for sparse
-                  vectors, for families of other kinds, or where no direction leads; 0: none
+    n_components  leading principal components that are hashed instead of the vectors; dense vectors then have
+                  sketches too; None: 16, 32 or 60, as many as have most of the variance, none for families
+                  of other kinds or where no direction leads; of sparse vectors 60 where they are wide and the
+                  family rotates them, else none; 0: none
     n_rerank      candidates scored exactly, those of the best sketches; None: k and 60% more; 0: all
     max_candidates  rows taken of a query's buckets, likelier buckets first; None: all
     n_jobs        threads; None or -1: one for each core

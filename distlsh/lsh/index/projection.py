@@ -22,7 +22,7 @@ _EXACT_DIMS = 1_536
 """Directions of wider vectors are found by random projection: their covariance would cost too much."""
 
 _OVERSAMPLING = 16
-_POWER_ITERATIONS = 3
+_POWER_ITERATIONS = 2
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,11 @@ ANGULAR = ("cross_polytope", "srp", "fast_srp", "sparse_srp")
 ROTATIONAL = (*ANGULAR, "l2")
 """Families that hash principal components as well as the vectors themselves."""
 
+ROTATED = ("cross_polytope", "fast_srp")
+"""Families whose cost is that of a dense vector however few non-zeros there are."""
+
+_WIDE = 1_024
+
 WIDTHS = (16, 32, 60)
 """Numbers of components to choose from."""
 
@@ -66,6 +71,11 @@ def choose_components(asked: int | None, projection: Projection, n_rows: int) ->
         return 0
     enough = int(np.searchsorted(projection.energy, _ENERGY)) + 1
     return min(most, next((width for width in WIDTHS if width >= enough), WIDTHS[-1]))
+
+
+def sparse_components(family: str, n_dims: int) -> int:
+    """Return how many components of sparse rows to hash: 0, but where rotating whole ones would take long."""
+    return WIDTHS[-1] if family in ROTATED and n_dims > _WIDE else 0
 
 
 def choose_hashes(family: str, n_rows: int, n_dims: int, given: dict[str, Any]) -> dict[str, Any]:

@@ -173,3 +173,23 @@ def test_inner_products_are_ranked_by_sketches_as_exactly():
     Q = clusters(60, 80, seed=1, n_clusters=40)
     index = whole("dot", n_components=32).fit(X)
     assert recall(index.search(Q, 10, n_rerank=20)[0], best("dot", Q, X, 10)[0]) > 0.95
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_wide_sparse_vectors_are_hashed_by_their_components(metric):
+    """Sparse vectors of many dimensions are never made dense, and near ones among them are found."""
+    X, Q = clusters(2000, 40), clusters(50, 40, seed=1)
+    place = np.random.default_rng(3).permutation(50_000)[:40]
+    wide = [
+        csr_array(
+            (rows.ravel(), np.tile(place, len(rows)), np.arange(0, rows.size + 1, 40)), (len(rows), 50_000)
+        )
+        for rows in (X, Q)
+    ]
+    index = distlsh.LSHIndex(metric=metric).fit(wide[0])
+    assert index.stats().n_components == 60 and index.n_bytes < 20e6
+    ids, scores = index.search(wide[1], 5)
+    assert recall(ids, best(metric, Q, X, 5)[0]) > 0.6
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(all_scores(metric, Q, X), ids, 1), rtol=1e-3, atol=1e-3
+    )
