@@ -9,12 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import I4_1R, I4_2, I8_1, I8_1R, U4_1, i8, u4, u8, void
-from distlsh.kernels.random import mix64, scaled
+from distlsh.kernels._types import I4_1, I4_1R, I4_2, I8_1R, U4_1, U4_2, i8, u4, u8, void
+from distlsh.kernels.borrowing import borrow
+from distlsh.kernels.random import mix64
 from distlsh.kernels.sets import NOTHING, mixed_code, shuffled
-
-MAX_ATTEMPTS = 64
-"""Bins that an empty one asks at random, before it takes the next that is not empty."""
 
 
 @device_function
@@ -29,55 +27,33 @@ def _fill_minima(indptr, ids, row, seed, minima):  # type: ignore[no-untyped-def
         minima[bin_] = min(minima[bin_], z)
 
 
-@device_function
-def _find_donors(minima, seed, donors):  # type: ignore[no-untyped-def]
-    """Set ``donors`` to the bin that each bin reads: itself, or one asked by a universal hash.
-
-    Every walk is over bins in an order that does not depend on the set, so two sets
-    borrow the same element exactly where the first bin that either fills agrees.
-    """
-    n_bins = minima.shape[0]
-    following = i8(-1)
-    for i in range(2 * n_bins - 1, -1, -1):
-        if minima[i % n_bins] != u4(NOTHING):
-            following = i % n_bins
-        if i < n_bins:
-            donors[i] = following
-    if following < 0:
-        return
-    # The next one that is not empty: where the random walk below gives up.
-    for bin_ in range(n_bins):
-        if minima[bin_] != u4(NOTHING):
-            continue
-        for attempt in range(MAX_ATTEMPTS):
-            other = scaled(mix64(seed ^ mix64(u8(bin_) * u8(MAX_ATTEMPTS) + u8(attempt))), n_bins)
-            if minima[other] != u4(NOTHING):
-                donors[bin_] = other
-                break
-
-
-@kernel(void(I8_1R, I4_1R, u8, i8, i8, U4_1, U4_1, I8_1, I4_2))
-def doph_codes(indptr, ids, seed, n_hashes, code_bits, minima, dense, donors, out):  # type: ignore[no-untyped-def]
+@kernel(void(I8_1R, I4_1R, u8, i8, i8, U4_2, i8, I4_1, I4_1, U4_1, U4_1, I4_2))
+def doph_codes(  # type: ignore[no-untyped-def]
+    indptr, ids, seed, n_hashes, code_bits, walks, prime, filled, donors, minima, dense, out
+):
     """Write the code of each set in each table.
 
     indptr         i8[m + 1], into ``ids``
     ids            i4: the elements, in any order
-    seed           of the order, the borrowing and the mixing
+    seed           of the order and the mixing
     n_hashes       K, minima of a code
     code_bits      of a code, 1 .. 31
-    minima, dense  u4[n_tables * n_hashes], scratch
-    donors         i8[n_tables * n_hashes], scratch
+    walks, prime    by which empty bins borrow: u4[3, n_tables * n_hashes], from `kernels.borrowing`
+    filled, donors  i4[n_tables * n_hashes], scratch
+    minima, dense   u4[n_tables * n_hashes], scratch
     out            i4[m, n_tables], written, in [0, 2**code_bits); empty sets all get the same codes
 
     Concurrency: scratch is one thread's own.  Allocates: nothing.
-    Cost: O(elements + hashes) a set; with fewer elements than hashes, some tries for each empty bin.
+    Cost: O(elements + hashes) a set; with fewer elements than hashes, that of `kernels.borrowing.borrow`.
     Unchecked: shapes.  Source: Li, Owen & Zhang 2012, section 2; Shrivastava 2017, section 4.
     """
     m, n_tables = out.shape
     for row in range(m):
         _fill_minima(indptr, ids, row, seed, minima)
-        _find_donors(minima, seed, donors)
         for bin_ in range(minima.shape[0]):
-            dense[bin_] = minima[donors[bin_]] if donors[bin_] >= 0 else u4(NOTHING)
+            donors[bin_] = bin_ if minima[bin_] != u4(NOTHING) else -1
+        borrow(walks, prime, filled, donors)
+        for bin_ in range(minima.shape[0]):
+            dense[bin_] = minima[donors[bin_]]
         for table in range(n_tables):
             out[row, table] = np.int32(mixed_code(dense, table * n_hashes, n_hashes, code_bits, seed))

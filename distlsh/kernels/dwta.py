@@ -9,38 +9,31 @@ import numpy as np
 
 from distlsh.kernels._ir import LANES
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_2, F4_3, I4_2, I4_2R, I4_3, U4_2, U8_2, b1, i8, u8, void
+from distlsh.kernels._types import F4_2, F4_3, I4_1, I4_2, I4_2R, I4_3, U4_2, U8_2, b1, i8, void
 from distlsh.kernels.bins import bin_choices
+from distlsh.kernels.borrowing import borrow
 from distlsh.kernels.lanes import top_value, top_values
 from distlsh.kernels.probing import best_codes
-from distlsh.kernels.random import mix64, scaled
-
-MAX_ATTEMPTS = 100
-"""Bins that an empty one asks before its digit is 0."""
 
 
 @device_function
-def _donor(keys, bin_, n_choices, n_bins, lane, seed):  # type: ignore[no-untyped-def]
-    """Return the bin whose digits ``bin_`` uses: itself, or where empty another by a universal hash."""
-    if keys[1 + bin_ * n_choices, lane] != 0:
-        return bin_
-    for attempt in range(MAX_ATTEMPTS):
-        hashed = mix64(seed ^ mix64(u8(bin_) * u8(MAX_ATTEMPTS) + u8(attempt)))
-        other = scaled(hashed, n_bins)
-        if keys[1 + other * n_choices, lane] != 0:
-            return other
-    return bin_
+def _find_donors(keys, n_choices, lane, walks, prime, filled, donors):  # type: ignore[no-untyped-def]
+    """Set ``donors`` i4[n_bins] to the bins whose digits one lane's bins use."""
+    for bin_ in range(donors.shape[0]):
+        donors[bin_] = bin_ if keys[1 + bin_ * n_choices, lane] != 0 else -1
+    borrow(walks, prime, filled, donors)
 
 
-@kernel(void(F4_3, I4_2R, i8, u8, U4_2, I4_2), fastmath=False)
-def dwta_codes(lines, bins, n_hashes, seed, keys, out):  # type: ignore[no-untyped-def]
+@kernel(void(F4_3, I4_2R, i8, U4_2, i8, I4_1, I4_1, U4_2, I4_2), fastmath=False)
+def dwta_codes(lines, bins, n_hashes, walks, prime, filled, donors, keys, out):  # type: ignore[no-untyped-def]
     """Write the code of each row in each table.
 
     lines     f4[>= ceil(m / 16), > d, 16], from `kernels.blocks`, line d of zeros; a coordinate
               that is exactly 0 is no value
     bins      i4[n_tables * n_hashes, bin_size], from `fill_bins`; bin_size a power of two
     n_hashes  K, digits of a code; a digit is the winner's place in its bin
-    seed      of the universal hash by which empty bins borrow
+    walks, prime    by which empty bins borrow: u4[3, bins], from `kernels.borrowing`
+    filled, donors  i4[bins], scratch
     keys      u4[>= 8 + bins, 16], scratch
     out       i4[m, n_tables], written, in [0, bin_size**n_hashes)
 
@@ -55,21 +48,22 @@ def dwta_codes(lines, bins, n_hashes, seed, keys, out):  # type: ignore[no-untyp
         for bin_ in range(n_bins):
             top_value(lines[first // LANES], bins, bin_, 0, keys, 1 + bin_)
         for lane in range(min(LANES, m - first)):
+            _find_donors(keys, 1, lane, walks, prime, filled, donors)
             for table in range(n_tables):
                 code = np.int64(0)
                 for k in range(n_hashes):
-                    donor = _donor(keys, table * n_hashes + k, 1, n_bins, lane, seed)
+                    donor = donors[table * n_hashes + k]
                     code = code * size + (keys[1 + donor, lane] & low)
                 out[first + lane, table] = code
 
 
-@kernel(void(F4_3, I4_2R, u8, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
+@kernel(void(F4_3, I4_2R, U4_2, i8, I4_1, I4_1, b1, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
 def dwta_probes(  # type: ignore[no-untyped-def]
-    lines, bins, seed, step_wise, keys, costs, parts, totals, sums, out, scores
+    lines, bins, walks, prime, filled, donors, step_wise, keys, costs, parts, totals, sums, out, scores
 ):
     """Write each query's code in each table, then those where runners-up with small gaps win.
 
-    lines, bins, seed  as for `dwta_codes`
+    lines, bins, walks, prime, filled, donors  as for `dwta_codes`
     step_wise     score by steps, not by gaps: the j-th best value of a bin is j steps away
     keys          u4[>= 8 + bins * n_choices, 16], scratch
     costs, parts  f4, u8[n_hashes, n_choices], scratch; n_choices = min(n_codes, bin_size)
@@ -91,11 +85,11 @@ def dwta_probes(  # type: ignore[no-untyped-def]
             top_values(lines[first // LANES], bins, bin_, n_choices, keys, 1 + bin_ * n_choices)
         for lane in range(min(LANES, m - first)):
             scored = min(first + lane, scores.shape[0] - 1)
+            _find_donors(keys, n_choices, lane, walks, prime, filled, donors)
             for table in range(n_tables):
                 weight = np.uint64(1)
                 for k in range(n_hashes - 1, -1, -1):
-                    donor = _donor(keys, table * n_hashes + k, n_choices, n_bins, lane, seed)
-                    at = 1 + donor * n_choices
+                    at = 1 + donors[table * n_hashes + k] * n_choices
                     bin_choices(keys, at, lane, low, weight, step_wise, costs[k], parts[k])
                     weight *= np.uint64(size)
                 best_codes(costs, parts, totals, sums, out[first + lane, table], scores[scored, table])

@@ -6,8 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distlsh.kernels.doph import MAX_ATTEMPTS, doph_codes
+from distlsh.kernels.doph import doph_codes
 from distlsh.kernels.minhash import fill_orders, minhash_codes
+from distlsh.lsh.families.borrowing import Borrowing
+from tests.lsh.slow import borrowed
 
 MASK_4, MASK_8 = (1 << 32) - 1, (1 << 64) - 1
 NOTHING = MASK_4
@@ -60,7 +62,7 @@ def minhash(found, n_hashes, n_tables, bits, seed):
 def doph(found, n_hashes, n_tables, bits, seed):
     n = n_hashes * n_tables
     out = np.empty((len(found), n_tables), np.int32)
-    scratch = np.empty(n, np.uint32), np.empty(n, np.uint32), np.empty(n, np.int64)
+    scratch = (*Borrowing.of(seed, n), np.empty(n, np.uint32), np.empty(n, np.uint32))
     doph_codes(*csr(found), np.uint64(seed), n_hashes, bits, *scratch, out)
     return out
 
@@ -81,22 +83,10 @@ def test_minhash_codes_mix_the_least_places_in_each_order(found, shape):
         assert out[row].tolist() == wanted
 
 
-def bin_value(bins, start, seed):
-    """Return what a bin reads: its own, or what its walk over the others finds first."""
-    n = len(bins)
-    if bins[start]:
-        return min(bins[start])
-    for attempt in range(MAX_ATTEMPTS):
-        other = (mix64(seed ^ mix64(start * MAX_ATTEMPTS + attempt)) >> 32) * n >> 32
-        if bins[other]:
-            return min(bins[other])
-    return next((min(bins[(start + i) % n]) for i in range(n) if bins[(start + i) % n]), NOTHING)
-
-
 @given(sets, shapes)
 @settings(max_examples=60, deadline=None)
 def test_doph_codes_mix_the_minima_of_bins_that_borrow_where_empty(found, shape):
-    """One order cut into K * L bins; an empty bin asks others by a hash, at last the next one."""
+    """One order cut into K * L bins; an empty bin reads the first on its walk that is not."""
     n_hashes, n_tables, bits, seed = shape
     out = doph(found, *shape)
     n = n_hashes * n_tables
@@ -104,13 +94,14 @@ def test_doph_codes_mix_the_minima_of_bins_that_borrow_where_empty(found, shape)
         bins = [[] for _ in range(n)]
         for z in (shuffled(i, seed) for i in ids):
             bins[z * n >> 32].append(z)
-        values = [bin_value(bins, b, seed) for b in range(n)]
+        donors = borrowed([bool(held) for held in bins], seed)
+        values = [min(bins[donor], default=NOTHING) for donor in donors]
         wanted = [code(values[t * n_hashes : (t + 1) * n_hashes], bits, seed) for t in range(n_tables)]
         assert out[row].tolist() == wanted
 
 
 def test_one_element_reaches_every_bin():
-    """Beyond the random attempts the next bin that is not empty is found: with 2,000 bins, often."""
+    """However many bins are empty, all borrow: with 2,000 bins, all but one."""
     out = doph([{7}, {7}, {8}], 1, 2000, 31, 3)
     assert len(set(out[0])) == 1
     assert (out[0] == out[1]).all() and (out[0] != out[2]).all()

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
 from distlsh.kernels.bins import fill_bins
-from distlsh.kernels.dwta import MAX_ATTEMPTS
 from distlsh.kernels.rotation import N_OWN, N_SHARED, fill_signs
 from distlsh.lsh import Hasher, HashSpec
-from tests.lsh.slow import assert_best, gaussian, scores_of
-from tests.lsh.splitmix import mix
+from tests.lsh.slow import assert_best, borrowed, gaussian, scores_of
 
 
 def coordinates(spec, rows, per_hash):
@@ -140,14 +138,8 @@ def slow_dwta_costs(spec, row):
         values = {j: float(padded[dim]) for j, dim in enumerate(bin_) if padded[dim] != 0}
         best = max(values.values(), default=0.0)
         winners.append({j: (best - value) ** 2 for j, value in values.items()})
-    filled = []
-    for bin_, winner in enumerate(winners):
-        for attempt in range(MAX_ATTEMPTS):
-            if winner:
-                break
-            hashed = mix(spec.seed ^ mix(bin_ * MAX_ATTEMPTS + attempt))
-            winner = winners[(hashed >> 32) * len(winners) >> 32]
-        filled.append(winner or {0: 0.0})
+    donors = borrowed([bool(winner) for winner in winners], spec.seed)
+    filled = [winners[donor] or {0: 0.0} for donor in donors]
     k = spec.n_hashes
     return [filled[table * k : (table + 1) * k] for table in range(spec.n_tables)]
 

@@ -110,13 +110,13 @@ def test_winner_take_all_collides_as_the_ranks_of_a_pair_say(family):
     assert_mean(shares, theory.wta_of(one[0], other[0], 8))
 
 
-@pytest.mark.parametrize("held", [0.6, 0.15, 0.03])
-def test_dwta_of_sparse_vectors_collides_as_their_supports_and_ranks_say(held):
-    """From bins seldom empty to bins that mostly are; zeros are no values (Chen & Shrivastava 2018)."""
+@pytest.mark.parametrize(("held", "n_dims"), [(0.6, 400), (0.15, 400), (0.03, 400), (0.004, 3000)])
+def test_dwta_of_sparse_vectors_collides_as_their_supports_and_ranks_say(held, n_dims):
+    """From bins seldom empty to one in thirty that is not; zeros are no values (Chen & Shrivastava 2018)."""
     random = np.random.default_rng(4)
-    one = random.standard_normal((1, 400)).astype(np.float32)
-    other = one + 0.7 * random.standard_normal((1, 400)).astype(np.float32)
-    support = random.random((1, 400))
+    one = random.standard_normal((1, n_dims)).astype(np.float32)
+    other = one + 0.7 * random.standard_normal((1, n_dims)).astype(np.float32)
+    support = random.random((1, n_dims))
     one *= support < held
     other *= (support < 0.7 * held) | (support > 1 - 0.3 * held)
     shares = np.concatenate([same_values("dwta", one, other, 400, seed=s).mean(1) for s in range(60)])

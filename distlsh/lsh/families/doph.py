@@ -6,6 +6,7 @@ import numpy as np
 
 from distlsh.kernels.doph import doph_codes
 from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.borrowing import Borrowing
 from distlsh.lsh.families.lines import u8
 from distlsh.lsh.families.sets import Offsets, SetFamily
 from distlsh.lsh.spec import HashSpec
@@ -18,9 +19,11 @@ class Doph(SetFamily):
         super().__init__(spec)
         n_bins = spec.n_tables * spec.n_hashes
         self._seed = u8(spec.seed)
-        self._scratch = np.empty(n_bins, np.uint32), np.empty(n_bins, np.uint32), np.empty(n_bins, np.int64)
+        self._borrowing = Borrowing.of(spec.seed, n_bins)
+        self._scratch = np.empty(n_bins, np.uint32), np.empty(n_bins, np.uint32)
 
     def hash_sets(self, indptr: Offsets, ids: Ids, out: Ids) -> None:
         """Write the codes."""
         spec = self.spec
-        doph_codes(indptr, ids, self._seed, spec.n_hashes, spec.code_bits, *self._scratch, out)
+        scratch = (*self._borrowing, *self._scratch)
+        doph_codes(indptr, ids, self._seed, spec.n_hashes, spec.code_bits, *scratch, out)
