@@ -34,7 +34,7 @@ from distlsh.kernels.probing import best_sums, write_distinct
 from distlsh.kernels.random import bits_at
 
 _FAR = 1 << 30
-"""Slots beyond it are one: their numbers would not fit 32 bits."""
+"""Slots beyond it, on either side, are one: their numbers would not fit 32 bits."""
 
 
 @kernel(void(u8, F4_1))
@@ -49,12 +49,12 @@ def fill_offsets(seed, offsets):  # type: ignore[no-untyped-def]
 
 @device_function
 def _position(coordinate, per_unit, offset):  # type: ignore[no-untyped-def]
-    """Return where a coordinate lies, in slots; 0 where that is no number or too far away."""
+    """Return where a coordinate lies, in slots, at most ``_FAR`` away; 0 where that is no number."""
     # In float64, where product and sum are exact enough that no fusing of the two could change a slot.
     position = np.float64(coordinate) * per_unit + np.float64(offset)
-    if not abs(position) < _FAR:
-        position = 0.0
-    return position
+    if math.isnan(position):
+        return 0.0
+    return max(-float(_FAR), min(position, float(_FAR)))
 
 
 @kernel(void(F4_3R, f4, F4_1R, U8_2R, i8, I4_2), fastmath=False)
@@ -65,7 +65,7 @@ def slot_codes(coordinates, per_unit, offsets, multipliers, code_bits, out):  # 
     per_unit     1 / r, slots of a unit
     offsets      f4[n_tables * n_hashes] in [0, 1), from `fill_offsets`
     multipliers  u8[n_tables, 1 + n_hashes], from `fill_multipliers`
-    code_bits    of a code, 1 to 32
+    code_bits    of a code, 1 to 31
     out          i4[m, n_tables], written, in [0, 2**code_bits)
 
     Concurrency: out is one thread's own.  Allocates: nothing.  Cost: O(n_tables * n_hashes) a row.

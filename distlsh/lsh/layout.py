@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distlsh.constants import CACHE_LINE_BYTES
+from distlsh.errors import ConfigError
 from distlsh.lsh.sketch import sketch_spec
 from distlsh.lsh.spec import HashSpec
 from distlsh.shm.generation import GENERATION_WIDTH
@@ -10,6 +11,8 @@ from distlsh.shm.spec import ArraySpec
 
 N_BUFFERS = 2
 GENERATION = "tables.generation"
+SHARED = ("tables.codes", "tables.weights", "tables.sketch")
+"""Arrays that both buffers share."""
 
 ADDED_LATER = ("tables.max_norm",)
 """Arrays that checkpoints from before there were transforms lack; zeros say the same."""
@@ -39,18 +42,23 @@ def table_specs(
     tables.generation  i8[8]: place 0 is the current generation
 
     New memory is zeros, which is right for all but ``tables.codes``: fill that with EMPTY.
+    Raises ConfigError for a ``bucket_size`` below 1.
     """
+    if bucket_size < 1 or n_rows < 0:
+        raise ConfigError(
+            f"tables of {n_rows} rows with buckets of {bucket_size} cannot be; "
+            "lsh.bucket_size must be 1 or more, and the rows 0 or more"
+        )
     buckets = (buffers, spec.n_tables, spec.n_buckets)
-    narrower = "lsh.n_hashes" + (" or lsh.dim" if spec.family == "cross_polytope" else "")
 
     def array(name: str, shape: tuple[int, ...], dtype: str, lower: str) -> ArraySpec:
         return ArraySpec(f"tables.{name}", shape, dtype, persistent=True, lower=lower)
 
     found = [
-        array("ids", (*buckets, bucket_size), "i4", f"lsh.bucket_size, lsh.n_tables or {narrower}"),
-        array("sizes", buckets, "i4", f"lsh.n_tables or {narrower}"),
-        array("seen", buckets, "i4", f"lsh.n_tables or {narrower}"),
-        array("unpaired", buckets, "i4", f"lsh.n_tables or {narrower}"),
+        array("ids", (*buckets, bucket_size), "i4", f"lsh.bucket_size, lsh.n_tables or {spec.narrower}"),
+        array("sizes", buckets, "i4", f"lsh.n_tables or {spec.narrower}"),
+        array("seen", buckets, "i4", f"lsh.n_tables or {spec.narrower}"),
+        array("unpaired", buckets, "i4", f"lsh.n_tables or {spec.narrower}"),
         array("codes", (n_rows, spec.n_tables), "i4", "lsh.n_tables"),
         array("center", (buffers, spec.n_dims), "f4", "model.hidden"),
         array("max_norm", (buffers, CACHE_LINE_BYTES // 4), "f4", ""),

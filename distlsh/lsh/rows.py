@@ -11,6 +11,8 @@ from distlsh.errors import ShapeError
 
 Floats = NDArray[np.float32]
 
+_MAX_DIMS = np.iinfo(np.int32).max
+
 
 class SparseRows(NamedTuple):
     """Rows by their non-zeros.
@@ -31,10 +33,12 @@ class SparseRows(NamedTuple):
         """Return the rows of a SciPy sparse array of numbers, in order and without duplicates.
 
         ``X`` itself stays as it is; its arrays are shared where they have the right types.
-        Raises ShapeError for anything else, and for indices out of range.
+        Raises ShapeError for anything else, for indices out of range, and for more than 2**31 - 1 columns.
         """
         if not hasattr(X, "tocsr") or len(getattr(X, "shape", ())) != 2:
             raise ShapeError(f"{type(X).__name__} is no SciPy sparse array of rows; give a csr_array")
+        if X.shape[1] > _MAX_DIMS:
+            raise ShapeError(f"rows of {X.shape[1]} columns; at most {_MAX_DIMS} can be numbered")
         found = X.tocsr()
         if not found.has_canonical_format:
             found = found.copy() if found is X else found

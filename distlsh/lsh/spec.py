@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any, get_args
 
 from distlsh.config.schema import HashingConfig, ProbeOrder, Probing, Transform
@@ -19,6 +20,7 @@ MAX_HITS = (1 << 16) - 2
 _SIGNS = ("srp", "fast_srp", "sparse_srp")
 _BINS = ("wta", "dwta")
 _SIZE_KEYS = {"cross_polytope": " or lsh.dim", "wta": " or lsh.bin_size", "dwta": " or lsh.bin_size"}
+_INTEGERS = ("n_hashes", "n_tables", "n_probes", "n_dims", "dim", "bin_size", "code_bits", "seed")
 _CHOICES = {
     "probing": get_args(Probing),
     "probe_order": get_args(ProbeOrder),
@@ -39,7 +41,8 @@ class HashSpec:
     n_probes     more buckets that a query reads, on average in each table
     n_dims       width of the vectors
     dim          coordinates of a hash (cross_polytope), a power of two
-    bin_size     coordinates that a hash compares (wta, dwta), a power of two
+    bin_size     coordinates that a hash compares (wta, dwta), a power of two; these and those of
+                 ``dim`` are compared with log2 of their number fewer bits than a float32 has
     density      share of a projection's coordinates that are not 0 (sparse_srp)
     l2_width     r, the width of a projection's slots, in the vectors' units (l2)
     code_bits    K values are hashed to 2**code_bits buckets (l2, minhash, doph)
@@ -67,6 +70,7 @@ class HashSpec:
 
     def __post_init__(self) -> None:
         self._check_kind()
+        self._check_integers()
         self._check_widths()
         self._check_counts()
         self._check_size()
@@ -103,8 +107,17 @@ class HashSpec:
 
     @property
     def n_buckets(self) -> int:
-        """Codes that a table has, all of them reachable."""
+        """Codes that a table has; all are reached, but by vectors narrower than ``bin_size``."""
         return self.n_digits if describe(self.family).mixed else int(self.n_digits**self.n_hashes)
+
+    @property
+    def narrower(self) -> str:
+        """The keys to lower for fewer buckets."""
+        return (
+            "lsh.code_bits"
+            if describe(self.family).mixed
+            else f"lsh.n_hashes{_SIZE_KEYS.get(self.family, '')}"
+        )
 
     @property
     def n_codes(self) -> int:
@@ -147,6 +160,11 @@ class HashSpec:
                 f"lsh.transform is {self.transform!r}, but {self.family} hashes sets; set it to none"
             )
 
+    def _check_integers(self) -> None:
+        for name in _INTEGERS:
+            if not isinstance(getattr(self, name), Integral):
+                raise ConfigError(f"lsh.{name} is {getattr(self, name)!r}; it must be a whole number")
+
     def _check_widths(self) -> None:
         for name, used in (("dim", ("cross_polytope",)), ("bin_size", _BINS)):
             if self.family in used and not _is_power_of_two(getattr(self, name)):
@@ -169,7 +187,7 @@ class HashSpec:
 
     def _check_size(self) -> None:
         if self.n_buckets > MAX_BUCKETS:
-            raise ConfigError(f"{self._sizes()}, more than {MAX_BUCKETS}; {self._smaller()}")
+            raise ConfigError(f"{self._sizes()}, more than {MAX_BUCKETS}; lower {self.narrower}")
         if self.n_probes >= (found := self._per_hash**self.n_hashes):
             raise ConfigError(
                 f"lsh.n_probes is {self.n_probes}, but a query chooses among {found} "
@@ -180,8 +198,3 @@ class HashSpec:
         if describe(self.family).mixed:
             return f"lsh.code_bits {self.code_bits} makes {self.n_buckets} buckets a table"
         return f"lsh.n_hashes {self.n_hashes} of {self.family} makes {self.n_buckets} buckets a table"
-
-    def _smaller(self) -> str:
-        if describe(self.family).mixed:
-            return "lower lsh.code_bits"
-        return f"lower lsh.n_hashes{_SIZE_KEYS.get(self.family, '')}"

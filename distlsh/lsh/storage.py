@@ -12,12 +12,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.config.schema import Policy
 from distlsh.errors import ConfigError, ResourceError, StoreError, UsageError
+from distlsh.lsh.layout import GENERATION, SHARED, table_specs
 from distlsh.lsh.spec import HashSpec
 
 Array = NDArray[Any]
@@ -59,10 +61,27 @@ def read_tables(path: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Arra
     try:
         spec = HashSpec(**manifest["spec"])
         entries = dict(manifest["arrays"])
-    except (KeyError, TypeError, ConfigError) as error:
+        _check_arrays(entries, spec, manifest["policy"])
+        int(manifest["seed"])
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise StoreError(f"{path / _MANIFEST}: does not describe tables ({error}); save them anew") from error
     arrays = {name: _read_array(path / f"{name}.npy", entry, mmap, verify) for name, entry in entries.items()}
     return arrays, spec, manifest
+
+
+def _check_arrays(entries: Mapping[str, Mapping[str, Any]], spec: HashSpec, policy: str) -> None:
+    """Raise ValueError unless there are the arrays, of the shapes, that tables of these settings have."""
+    if policy not in get_args(Policy):
+        raise ValueError(f"a bucket policy of {policy!r}")
+    n_rows, bucket_size = entries["codes"]["shape"][0], entries["ids"]["shape"][-1]
+    sketch = "sketch" in entries
+    for wanted in table_specs(spec, n_rows, bucket_size, policy=policy, sketch=sketch, buffers=1):
+        if wanted.name == GENERATION:
+            continue
+        name = wanted.name.removeprefix("tables.")
+        shape = wanted.shape if wanted.name in SHARED else wanted.shape[1:]
+        if tuple(entries[name]["shape"]) != shape:
+            raise ValueError(f"{name} of shape {entries[name]['shape']} is not of these hash functions")
 
 
 def _is_ours(path: Path) -> bool:

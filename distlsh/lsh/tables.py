@@ -14,7 +14,7 @@ from distlsh.config.schema import Policy
 from distlsh.constants import EMPTY
 from distlsh.errors import ConfigError, ShapeError, UsageError
 from distlsh.kernels.tables import FIFO, RESERVOIR, copy_changed, insert_rows, move_rows, remove_rows
-from distlsh.lsh.layout import GENERATION, N_BUFFERS, table_specs
+from distlsh.lsh.layout import GENERATION, N_BUFFERS, SHARED, table_specs
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.stats import TableStats
 from distlsh.lsh.storage import read_tables, write_tables
@@ -106,9 +106,8 @@ class Tables:
         Raises StoreError, naming the file, for a damaged or foreign folder.
         """
         arrays, spec, settings = read_tables(Path(path), mmap=mmap, verify=verify)
-        own = {"tables.codes", "tables.weights", "tables.sketch"}
         named = {f"tables.{name}": array for name, array in arrays.items()}
-        buffered = {name: array if name in own else array[np.newaxis] for name, array in named.items()}
+        buffered = {name: array if name in SHARED else array[np.newaxis] for name, array in named.items()}
         return cls(buffered, 0, settings["policy"], settings["seed"], spec)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -55,6 +55,8 @@ def test_spec_of_a_configuration():
         ({"family": "fast_srp", "n_hashes": 2, "n_probes": 4}, "lsh.n_probes"),
         ({"n_tables": 1024, "n_probes": 64}, "lsh.n_tables"),
         ({"n_tables": 0}, "lsh.n_tables"),
+        ({"n_hashes": 2.5}, "lsh.n_hashes is 2.5; it must be a whole number"),
+        ({"n_tables": "4"}, "lsh.n_tables is '4'"),
         ({"family": "sparse_srp", "density": 0.0}, "lsh.density"),
         ({"family": "l2", "l2_width": -1.0}, "lsh.l2_width"),
         ({"family": "l2", "code_bits": 25}, "lower lsh.code_bits"),

@@ -131,6 +131,15 @@ def test_l2_codes_are_mixed_slots(code_bits):
     assert checked > 290
 
 
+def test_far_away_is_not_at_the_origin():
+    """Vectors too long for slots to be counted share codes with those on their side alone."""
+    hasher = Hasher(HashSpec("l2", 1, 200, 0, 8, code_bits=20))
+    far = np.full((1, 8), 1e30, np.float32)
+    plus, minus, origin, farther = (hasher.codes(rows)[0] for rows in (far, -far, 0 * far, 100 * far))
+    assert not np.any((plus == minus) | (plus == origin) | (minus == origin))
+    np.testing.assert_array_equal(plus, farther)
+
+
 @pytest.mark.parametrize("probing", ["query_directed", "step_wise"])
 @pytest.mark.parametrize(
     ("n_hashes", "n_probes", "code_bits"), [(1, 2, 16), (3, 8, 16), (3, 8, 4), (5, 20, 20)]

@@ -43,9 +43,12 @@ def test_blocks_are_views():
 
 
 def test_what_is_no_sparse_array_is_refused():
-    """Dense arrays, and indices beyond the columns, are errors that say so."""
+    """Dense arrays, indices beyond the columns, and columns beyond int32 are errors that say so."""
     with pytest.raises(ShapeError, match="csr_array"):
         SparseRows.of(np.zeros((2, 2)))
+    wide = scipy.sparse.csr_array(([1.0], [2**32 + 5], np.array([0, 1])), shape=(1, 2**33))
+    with pytest.raises(ShapeError, match="2147483647"):
+        SparseRows.of(wide)
     X = csr()
     X.indices[3] = 50
     with pytest.raises(ShapeError, match="from 0 to 50"):

@@ -100,6 +100,49 @@ def test_other_folders_are_refused(tmp_path):
         made().save(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("policy"),
+        lambda manifest: manifest.update(policy="lifo"),
+        lambda manifest: manifest["arrays"].pop("seen"),
+        lambda manifest: manifest["arrays"].update(seen=3),
+        lambda manifest: manifest["spec"].update(n_tables=7),
+        lambda manifest: manifest["arrays"]["center"].update(shape=[25]),
+    ],
+)
+def test_manifests_that_do_not_fit_together_are_refused(tmp_path, change):
+    """Missing settings or arrays, and shapes of other hash functions, are errors that name the manifest."""
+    path = tmp_path / "tables"
+    made().save(path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    change(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match=r"manifest\.json: does not describe tables"):
+        Tables.load(path)
+
+
+def test_impossible_sizes_are_refused():
+    """Buckets without places would be written beyond their end."""
+    with pytest.raises(ConfigError, match=r"lsh\.bucket_size must be 1 or more"):
+        Tables.create(SPEC, N_ROWS, 0)
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("srp", "lsh.n_hashes"),
+        ("cross_polytope", "lsh.n_hashes or lsh.dim"),
+        ("dwta", "lsh.n_hashes or lsh.bin_size"),
+        ("l2", "lsh.code_bits"),
+    ],
+)
+def test_what_to_lower_makes_tables_smaller(family, key):
+    """The keys that errors of memory name are those that the number of buckets follows from."""
+    sizes = {item.name: item for item in table_specs(HashSpec(family, 2, 3, 0, 9), 10, 4)}
+    assert sizes["tables.sizes"].lower == f"lsh.n_tables or {key}"
+
+
 def test_only_tables_that_know_their_hashes_are_saved(tmp_path):
     """Codes mean nothing without the functions that made them."""
     specs = table_specs(SPEC, N_ROWS, 8)
