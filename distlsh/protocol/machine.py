@@ -168,7 +168,7 @@ class RunMachine:
         schedule = self.position.tuning
         if schedule is None or self.position.stage == "final":
             return
-        if schedule.drifted(recall) and not any(isinstance(step, Tune) for step in self._wanted):
+        if schedule.drifted(recall):
             self._wanted.insert(0, Tune())
 
     def _rehasher_lost(self) -> None:
@@ -355,6 +355,8 @@ def _from_scratch(plan: Plan) -> Iterable[Step]:
 def _resumed(position: Position) -> Iterable[Step]:
     if position.stage == "final":
         return [Evaluate("final"), Finish("completed")]
+    if position.tuning is not None and position.tuning.due:  # the run stopped or failed before it was done
+        return [Tune(), Train()]
     if position.tuning is not None and position.rebuild:  # chosen, but the run failed before they were filled
         return [Refresh(full=True, name="tables"), Train()]
     return [Train()]

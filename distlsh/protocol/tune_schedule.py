@@ -25,6 +25,7 @@ class TuneSchedule(msgspec.Struct, kw_only=True):
     n: int = 0  # tunings so far
     kept: bool = False  # the last one's promise reached its target
     reference: float | None = None  # recall of the first evaluation after it, at most the goal
+    due: bool = False  # an evaluation called for a tuning that is not done
 
     def asked(self) -> float:
         """Return the recall that the next tuning is to reach."""
@@ -33,10 +34,16 @@ class TuneSchedule(msgspec.Struct, kw_only=True):
     def tuned(self, recall: float) -> None:
         """Take note of a choice with this recall on training instances."""
         self.kept = recall >= self.asked()
-        self.n, self.reference = self.n + 1, None
+        self.n, self.reference, self.due = self.n + 1, None, False
 
     def drifted(self, recall: float) -> bool:
         """Take note of an evaluation's recall; tell whether to tune again."""
+        if self.due:  # an evaluation of the tables that are about to be replaced
+            return False
+        self.due = self._drifted(recall)
+        return self.due
+
+    def _drifted(self, recall: float) -> bool:
         if not self.n:
             return False
         if self.reference is not None:

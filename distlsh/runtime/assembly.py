@@ -27,7 +27,7 @@ from distlsh.runtime.saving import Saver
 from distlsh.runtime.setup import ChildSetup, pack_specs
 from distlsh.runtime.staff import Job, Staff
 from distlsh.shm.arena import Arena
-from distlsh.shm.names import make_socket_dir, new_run_id, remove
+from distlsh.shm.names import make_socket_dir, new_run_id, remove, segments_of
 from distlsh.transport.context import Waiter, new_context
 from distlsh.transport.control import ControlServer, address
 from distlsh.transport.metrics import MetricsHub
@@ -121,7 +121,7 @@ def assemble(
     run_id = new_run_id()
     arena = Arena.create(run_id, plan_arrays(config, sizes))
     stack.callback(arena.close)
-    stack.callback(arena.unlink)
+    stack.callback(_remove_segments, run_id)
     arena["runtime.slots"][:, 0] = -1
     sockets = make_socket_dir(run_id)
     stack.callback(remove, sockets)
@@ -144,6 +144,12 @@ def assemble(
         stack.callback(chosen.close)
     saver = _saver(config, arena, run_dir, data, chosen)
     return Parts(arena, hub, staff, waiter, plan, saver, publish, chosen)
+
+
+def _remove_segments(run_id: str) -> None:
+    # By name: a second Ctrl-C may come when a segment is there and nobody holds it yet.
+    for path in segments_of(run_id):
+        remove(path)
 
 
 def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data, chosen: ChosenTables | None) -> Saver:

@@ -41,16 +41,23 @@ def training(metrics: Path) -> bool:
     return bool(lines) and json.loads(lines[-1])["samples"] > 0
 
 
-@pytest.fixture
-def started(tmp_path):
-    """A run of two workers in a process of its own, in the middle of training."""
+CHOSEN = ["lsh.auto.recall=0.5", "lsh.auto.max_bytes=4194304"]
+
+
+@pytest.fixture(params=[[], CHOSEN], ids=["given", "chosen"])
+def started(tmp_path, request):
+    """A run of two workers in a process of its own, in the middle of training.
+
+    Where the run chooses its hash functions, the tables have a segment of their own.
+    """
     command = [sys.executable, "-m", "distlsh.cli.launch", "--config", "quickstart", "--workers", "2"]
     command += ["--run-dir", str(tmp_path / "run"), "--set", f"data.cache_dir={tmp_path}"]
-    for setting in SETTINGS:
+    for setting in SETTINGS + request.param:
         command += ["--set", setting]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: training(tmp_path / "run" / "metrics.jsonl"), "the run never trains")
     children = psutil.Process(process.pid).children(recursive=True)
+    assert len(list(SEGMENT_DIR.glob(f"distlsh-{process.pid}-*"))) == (2 if request.param else 1)
     yield process, children
     if process.poll() is None:
         process.kill()

@@ -13,6 +13,7 @@ from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.plan import Plan
+from distlsh.protocol.steps import Tune
 
 
 def plan(**changes):
@@ -252,12 +253,16 @@ def test_a_rehasher_that_dies_while_it_tunes_is_asked_again():
 
 
 def test_a_stop_does_not_wait_for_a_tuning_that_has_not_begun():
-    """Stopped with a tuning due, the run saves its state and ends; a tuning is left for later."""
+    """Stopped with a tuning due, the run saves its state and ends; resumed, it tunes before it trains."""
     world = tuned_world([0.7, 0.5], eval_interval=300)
-    while not world.machine._wanted or not world.busy:
+    while not any(isinstance(step, Tune) for step in world.machine._wanted):
         world.step()
+    assert world.busy
     world.feed(ev.StopRequested())
     assert world.run().status == "interrupted" and len(world.tuned) == 1
+    again = World(RunMachine(plan(tuned_recall=0.6, most_tunings=4), world.saved[-1]), 0, 2)
+    assert again.tuning and not again.busy
+    assert again.run().status == "completed" and again.tuned == [(0.6, 1)]
 
 
 def test_a_run_that_fails_before_new_tables_are_filled_fills_them_first_when_it_goes_on():

@@ -36,6 +36,15 @@ def test_what_evaluations_lack_is_asked_for_beyond_the_goal():
     assert not schedule.drifted(0.59)
 
 
+def test_an_evaluation_before_a_due_tuning_asks_for_nothing_more():
+    """Until the tuning is done the recall of the tables before counts no more: one tuning, one target."""
+    schedule = chosen()
+    assert schedule.drifted(0.4) and not schedule.drifted(0.1)
+    assert schedule.due and abs(schedule.asked() - 0.8) < 1e-9
+    schedule.tuned(0.8)
+    assert not schedule.due and not schedule.drifted(0.6)
+
+
 def test_a_goal_out_of_reach_is_not_tried_again_and_again():
     """Where the tuning itself says that the goal is not met, only a fall below what it gives is drift."""
     schedule = chosen(promise=0.3)
