@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from distlsh.config.schema import Config, HiddenLshConfig
+from distlsh.config.shares import computed_neurons
 from distlsh.config.validate import validate
 from distlsh.lsh.families.rotations import MIN_WIDTH, N_OWN, N_SHARED
 from distlsh.protocol.reports import Summary
@@ -88,6 +89,8 @@ class Setting:
         n_samples = self.epochs * N_TRAIN
         additions = 0.0
         for inputs, width in zip((N_PIXELS, *self.hidden), self.hidden, strict=False):
+            if computed_neurons(settings, max(1, round(self.share * width)), width) == width:
+                continue  # there are no tables
             each = rotation_additions(inputs + 1, settings)
             additions += each * (n_samples + rehashes * width)
         return additions / (n_samples * dense_macs(self.hidden))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distlsh.config.schema import ModelConfig
+from distlsh.config.schema import HiddenLshConfig, ModelConfig
 
 
 def layer_shares(model: ModelConfig) -> list[float]:
@@ -10,3 +10,10 @@ def layer_shares(model: ModelConfig) -> list[float]:
     share = model.active_share
     given = list(share) if isinstance(share, list) else [share]
     return given * len(model.hidden) if len(given) == 1 else given
+
+
+def computed_neurons(settings: HiddenLshConfig, n_active: int, width: int) -> int:
+    """Return how many neurons a sample computes of a hashed layer, of which ``n_active`` are passed on."""
+    if settings.choice == "tables":
+        return min(width, round(settings.pool * n_active))
+    return width if settings.choice == "exact" else n_active

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distlsh.config.schema import Config, LshConfig
 from distlsh.constants import EMPTY
-from distlsh.errors import ProtocolError
+from distlsh.errors import ProtocolError, ResourceError
 from distlsh.lsh.naming import described
 from distlsh.protocol.messages import UseTables
 from distlsh.runtime.layout import TableSet, output_tables
@@ -54,10 +54,15 @@ class ChosenTables:
         return self._arena is not None
 
     def use(self, lsh: LshConfig) -> None:
-        """Make empty tables as chosen."""
+        """Make empty tables as chosen; ResourceError where there is no room beside those before."""
         tables = chosen_set(self._config, lsh, self._n_labels)
         self._number += 1
-        arena = Arena.create(segment_of(self._run_id, self._number), tables.array_specs())
+        try:
+            arena = Arena.create(segment_of(self._run_id, self._number), tables.array_specs())
+        except ResourceError as error:
+            raise ResourceError(
+                f"the tables chosen by lsh.auto: {error}; or lower lsh.auto.max_bytes"
+            ) from error
         arena["tables.codes"][...] = EMPTY
         self.close()
         self._lsh, self._arena = lsh, arena

@@ -10,6 +10,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config, HashingConfig, LshConfig
+from distlsh.config.shares import computed_neurons
 from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.errors import ConfigError
 from distlsh.lsh.spec import HashSpec
@@ -137,7 +138,7 @@ def output_tables(config: Config, n_labels: int) -> TableSet | None:
 
 
 def hidden_tables(config: Config, n_features: int) -> list[TableSet]:
-    """Return the tables of the hashed hidden layers, in order."""
+    """Return the tables of the hashed hidden layers, in order; of those computed whole there are none."""
     model, settings = config.model, config.lsh.hidden
     if settings.choice != "tables":
         return []
@@ -152,7 +153,7 @@ def hidden_tables(config: Config, n_features: int) -> list[TableSet]:
             bias=True,
         )
         for i, n in enumerate(active)
-        if n
+        if n and computed_neurons(settings, n, model.hidden[i]) < model.hidden[i]
     ]
 
 
@@ -198,7 +199,7 @@ def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
     return MemoryPlan.build(
         plan_arrays(config, sizes),
         n_workers=config.run.workers,
-        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels),
+        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels, sizes.n_features),
         data_bytes=data_bytes,
         tables=has_tables(config, sizes.n_features, sizes.n_labels),
         tuned_bytes=tuning_bytes(config, sizes.n_labels) if tunes(config, sizes.n_labels) else 0,

@@ -13,7 +13,7 @@ from typing import Literal
 import psutil
 
 from distlsh.config.schema import Config
-from distlsh.config.shares import layer_shares
+from distlsh.config.shares import computed_neurons, layer_shares
 from distlsh.constants import (
     GLOBAL_FACTOR,
     LABEL_BLOCK,
@@ -188,20 +188,21 @@ def human(n_bytes: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int) -> int:
+def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int, n_features: int) -> int:
     """Return the private arrays of a worker, but for what is small whatever the configuration.
 
     n_labels    of the network
     max_labels  of one instance
+    n_features  of the network
     """
     sparse = config.lsh.n_active < n_labels
     lists = _active_bytes(config, n_labels, max_labels) if sparse else 20 * n_labels
     if not sparse and layer_shares(config.model)[-1] < 1:
         lists += (4 * config.train.batch_size + 1) * n_labels  # a list a sample, over sparse activations
-    return _layer_bytes(config) + lists + _evaluation_bytes(config, n_labels, sparse)
+    return _layer_bytes(config, n_features) + lists + _evaluation_bytes(config, n_labels, sparse)
 
 
-def _layer_bytes(config: Config) -> int:
+def _layer_bytes(config: Config, n_features: int) -> int:
     """`model.layers`: activations, gradients and masks of a batch, gradients of dense layers."""
     hidden, shares = config.model.hidden, layer_shares(config.model)
     dense = [width for width, share in zip(hidden, shares, strict=True) if share == 1]
@@ -209,21 +210,22 @@ def _layer_bytes(config: Config) -> int:
     pairs = zip(pairwise(hidden), shares[1:], strict=True)
     gradients = sum(a * b for (a, b), share in pairs if share == 1)
     batch = config.train.batch_size
-    return int(4 * (batch * per_sample + gradients + sum(dense))) + _hashed_bytes(config, shares)
+    return int(4 * (batch * per_sample + gradients + sum(dense))) + _hashed_bytes(config, shares, n_features)
 
 
-def _hashed_bytes(config: Config, shares: list[float]) -> int:
+def _hashed_bytes(config: Config, shares: list[float], n_features: int) -> int:
     """`model.layers`: activations as pairs, queries, codes and candidates, for training and inference."""
     lsh, hidden = config.lsh.hidden, config.model.hidden
     by_tables = lsh.choice == "tables"
     n_codes = lsh.n_tables * (1 + lsh.n_probes) if by_tables else 0
-    # The first layer's inputs are instances, of unknown length: as the layer is wide, at a guess.
-    inputs = zip([hidden[0], *hidden], [1.0, *shares], strict=False)
+    inputs = zip([n_features, *hidden], [1.0, *shares], strict=False)
     per_sample = 0.0
-    for (n, before), share, width in zip(inputs, shares, hidden, strict=False):
+    for i, ((n, before), share, width) in enumerate(zip(inputs, shares, hidden, strict=False)):
         if share < 1:
-            as_pairs = 3 * n if before == 1 else 0
-            choice = n + n_codes + lsh.pool * share * width if by_tables else 0
+            # An instance's features are of unknown number: as many as the layer is wide, at a guess.
+            as_pairs = 3 * (n if i else min(n, width)) if before == 1 else 0
+            most = computed_neurons(lsh, round(share * width), width)
+            choice = n + n_codes + most if by_tables and most < width else 0
             per_sample += as_pairs + choice + 3 * share * width
     return int(4 * per_sample * (config.train.batch_size + SPARSE_BLOCK))
 

@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-from tests.integration.conftest import cache, config  # noqa: E402
+from tests.integration.conftest import cache, config
 
 __all__ = ["cache", "config"]

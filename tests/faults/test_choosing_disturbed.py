@@ -64,9 +64,10 @@ def drifting(config):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["worker-1", "rehasher"])
 def test_a_child_killed_while_tables_are_swapped_finds_the_new_ones(config, tmp_path, role):
-    """Stopped before it hears of the second choice and killed after it, a child's successor reads the new tables."""
+    """The successor of a child that died when a second choice was made uses the new tables."""
     swapped = []
 
     class Swap(InPhase):
@@ -88,8 +89,9 @@ def test_a_child_killed_while_tables_are_swapped_finds_the_new_ones(config, tmp_
     assert not segments()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_choosing_saves_the_choice_and_resumes_with_it(config, tmp_path):
-    """SIGINT during the first choice ends the run once tables are filled; resumed, it does not choose again."""
+    """SIGINT in the first choice ends the run once tables are filled; resumed, it does not choose again."""
     watcher = InPhase("tuning", lambda _: os.kill(os.getpid(), signal.SIGINT))
     auto = config(lsh={"auto": {**AUTO, "max_tunings": 1}})
     with pytest.raises(RunInterrupted):

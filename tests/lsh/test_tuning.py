@@ -179,6 +179,22 @@ def test_the_yaml_lines_configure_the_chosen_functions(tuned):
     assert json.loads(json.dumps(tuned.to_dict()))["best"]["spec"]["family"] == best.spec.family
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"family": "l2", "n_hashes": 4, "l2_width": 2.5, "code_bits": 11, "transform": "l2_alsh"},
+        {"family": "cross_polytope", "n_hashes": 1, "dim": 16, "n_probes": 2, "transform": "simple"},
+        {"family": "dwta", "n_hashes": 2, "bin_size": 16},
+    ],
+    ids=lambda fields: fields["family"],
+)
+def test_the_yaml_lines_hold_all_that_tuning_chooses(tuned, fields):
+    """Whatever the family, the spec made from the lines is the one that was measured."""
+    spec = HashSpec(**{"n_tables": 7, "n_probes": 0, "n_dims": 32, **fields})
+    lines = replace(tuned, best=replace(tuned.best, spec=spec)).to_yaml()
+    assert HashSpec.from_config(parse_config("data: {synth: {}}\n" + lines).lsh, 32, 1) == spec
+
+
 def truth(rows, queries, metric):
     rows, queries = rows.astype(np.float64), queries.astype(np.float64)
     if metric == "jaccard":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
+from distlsh.config.schema import Config
 from distlsh.evaluation.tables import FixedTables
 from distlsh.kernels.pairs import dense_to_pairs, pairs_to_dense
 from distlsh.lsh.hasher import Hasher
@@ -17,10 +19,11 @@ from distlsh.model.layers.choosers import AllNeurons, RandomNeurons
 from distlsh.model.layers.hashed import HashedLayer
 from distlsh.model.layers.inference import sparse_forward
 from distlsh.model.layers.state import Pairs, Room
-from distlsh.model.layers.tables import TableNeurons
+from distlsh.model.layers.tables import TableNeurons, hidden_choosers
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, layer_name
 from distlsh.model.step import TrainStep
+from distlsh.runtime.layout import has_tables, hidden_tables
 from tests.model.small import Data, FixedSelector, clusters, make_network
 from tests.model.test_train_step import FUNCTIONS, one_sample, train_config
 
@@ -191,6 +194,21 @@ def test_what_tables_lack_is_filled_at_random():
     chosen, counts = TableNeurons(source, 50, 5, 40).choose(inputs, 40, np.arange(40, dtype=np.uint64))
     assert (counts == 5).all() and all(len(set(row)) == 5 for row in chosen.tolist())
     assert len(np.unique(chosen)) > 25
+
+
+def test_a_pool_that_takes_in_the_layer_needs_no_tables():
+    """With 20 of 50 active and a pool of 2.5 all are computed; with a smaller one tables are asked."""
+    model = {"hidden": [50], "active_share": 0.4}
+    network = make_network(NetworkSpec(12, (50,), 7, "linear", False, active=(20,)), 2)
+    for pool, tables in ((2.5, 0), (2.4, 1)):
+        groups = {"data": {"synth": {}}, "model": model, "lsh": {"n_active": 7, "hidden": {"pool": pool}}}
+        config = msgspec.convert(groups, Config)
+        sets = hidden_tables(config, 12)
+        assert len(sets) == tables and has_tables(config, 12, 7) == bool(tables)
+        sources = {one.layer: table_source(network, one.layer) for one in sets}
+        chooser = hidden_choosers(network.spec, config.lsh.hidden, sources, 4)[0]
+        assert isinstance(chooser, TableNeurons if tables else AllNeurons)
+        assert chooser.most == (48 if tables else 50)
 
 
 def test_the_first_pass_and_inference_agree():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distlsh.config.load import parse_config
-from distlsh.constants import ROW_BLOCK
+from distlsh.constants import ROW_BLOCK, SPARSE_BLOCK
 from distlsh.data.dataset import Dataset
 from distlsh.errors import ResourceError
 from distlsh.evaluation.evaluate import evaluate_rows
@@ -147,7 +147,14 @@ def test_scratch_is_what_a_worker_allocates(settings):
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    assert worker_scratch_bytes(config, 20_000, 1) == pytest.approx(peak, rel=0.1)
+    assert worker_scratch_bytes(config, 20_000, 1, 20) == pytest.approx(peak, rel=0.1)
+
+
+def test_whole_instances_that_ask_the_first_layers_tables_count():
+    """A hashed first layer asks with whole vectors: those of a batch, and of a block in evaluation."""
+    config = parse_config("{data: {train: x}, model: {hidden: [64], active_share: 0.1}}")
+    few, many = (worker_scratch_bytes(config, 20_000, 1, n) for n in (1000, 101_000))
+    assert many - few == 4 * 100_000 * (config.train.batch_size + SPARSE_BLOCK)
 
 
 @pytest.mark.parametrize(

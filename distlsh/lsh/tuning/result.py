@@ -15,7 +15,13 @@ from distlsh.lsh.tuning.goal import Goal
 from distlsh.lsh.tuning.measure import Measured
 from distlsh.lsh.tuning.shown import LEGEND, markdown_table
 
-_WIDTH_KEY = {"cross_polytope": "dim", "wta": "bin_size", "dwta": "bin_size", "l2": "l2_width"}
+_KEYS = {
+    "cross_polytope": ("dim",),
+    "wta": ("bin_size",),
+    "dwta": ("bin_size",),
+    "l2": ("l2_width", "code_bits"),
+}
+"""Settings that tuning chooses for some families only."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,9 @@ class Tuning:
         spec = self.best.spec
         lines = ["lsh:", f"  family: {spec.family}"]
         lines += [f"  {name}: {getattr(spec, name)}" for name in ("n_hashes", "n_tables", "n_probes")]
-        if spec.family in _WIDTH_KEY:
-            key = _WIDTH_KEY[spec.family]
-            lines.append(f"  {key}: {getattr(spec, key)}")
+        lines += [f"  {name}: {getattr(spec, name)}" for name in _KEYS.get(spec.family, ())]
+        if spec.transform != "none":
+            lines.append(f"  transform: {spec.transform}")
         if self.best.bucket_size is not None:
             lines.append(f"  bucket_size: {self.best.bucket_size}")
         return "\n".join(lines) + "\n"

@@ -115,5 +115,5 @@ class Macs:
 
 
 def most_features(network: Network, indptr: Offsets) -> int:
-    """Return the most features that an instance has."""
-    return int(np.diff(indptr).max(initial=1)) if len(indptr) > 1 else network.spec.n_features
+    """Return the most features that an instance has, where the first layer is hashed; else 0."""
+    return int(np.diff(indptr).max(initial=1)) if network.spec.budget(0) else 0

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from distlsh.config.schema import HiddenLshConfig
+from distlsh.config.shares import computed_neurons
 from distlsh.kernels.pairs import pairs_to_dense
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.sampler import ActiveSampler
@@ -78,16 +79,17 @@ def hidden_choosers(
 ) -> dict[int, Chooser]:
     """Return what chooses the neurons of each hashed layer, by its number.
 
-    readers  of the layers' tables, where the choice is by tables
+    readers  of the layers' tables, where the choice is by tables and less than the layer is computed
     batch    samples a call at most
     """
     found: dict[int, Chooser] = {}
     for i in spec.hashed:
-        width, n = spec.hidden[i], spec.budget(i)
-        if settings.choice == "tables":
-            found[i] = TableNeurons(readers[i], width, min(width, round(settings.pool * n)), batch)
-        elif settings.choice == "random":
-            found[i] = RandomNeurons(width, n, batch)
-        else:
+        width = spec.hidden[i]
+        n = computed_neurons(settings, spec.budget(i), width)
+        if n == width:
             found[i] = AllNeurons(width)
+        elif settings.choice == "tables":
+            found[i] = TableNeurons(readers[i], width, n, batch)
+        else:
+            found[i] = RandomNeurons(width, n, batch)
     return found
