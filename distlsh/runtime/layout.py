@@ -13,6 +13,7 @@ from distlsh.config.schema import Config, HashingConfig, LshConfig
 from distlsh.config.shares import computed_neurons
 from distlsh.constants import CACHE_LINE_BYTES
 from distlsh.errors import ConfigError
+from distlsh.lsh.footprint import hasher_bytes
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import GENERATION, table_specs
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
@@ -196,11 +197,13 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
 
 def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
     """Return what a run on data of these sizes holds in memory, against what the machine has."""
+    sets = all_tables(config, sizes.n_features, sizes.n_labels)
     return MemoryPlan.build(
         plan_arrays(config, sizes),
         n_workers=config.run.workers,
         scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels, sizes.n_features),
         data_bytes=data_bytes,
+        hasher_bytes=sum(hasher_bytes(one.spec) for one in sets),
         tables=has_tables(config, sizes.n_features, sizes.n_labels),
         tuned_bytes=tuning_bytes(config, sizes.n_labels) if tunes(config, sizes.n_labels) else 0,
     )

@@ -101,6 +101,7 @@ class MemoryPlan:
         data_bytes: int = 0,
         tables: bool = True,
         tuned_bytes: int = 0,
+        hasher_bytes: int = 0,
         machine: Machine | None = None,
     ) -> MemoryPlan:
         """Add up the arena's arrays, the mapped data and the private memory of each process.
@@ -109,6 +110,7 @@ class MemoryPlan:
         data_bytes     of all parsed data sets
         tables         whether there is a rehasher
         tuned_bytes    at most, of tables whose hash functions the run chooses
+        hasher_bytes   of the hash functions of all tables, which each worker and the rehasher hold
         machine        None: this one
         """
         items = [
@@ -120,10 +122,10 @@ class MemoryPlan:
         if data_bytes:
             items.append(MemoryItem("data", "parsed, mapped from its store", data_bytes, "mapped"))
         items.append(MemoryItem("coordinator", "", COORDINATOR_BYTES, "private"))
-        workers = n_workers * (CHILD_BYTES + scratch_bytes)
+        workers = n_workers * (CHILD_BYTES + scratch_bytes + hasher_bytes)
         items.append(MemoryItem("workers", f"{n_workers} processes", workers, "private", "run.workers"))
         if tables:
-            private = CHILD_BYTES + _rehasher_scratch_bytes(specs)
+            private = CHILD_BYTES + _rehasher_scratch_bytes(specs) + hasher_bytes
             items.append(MemoryItem("rehasher", "1 process", private, "private"))
         return cls(tuple(items), machine or Machine.measure())
 

@@ -93,6 +93,16 @@ def test_plan_lists_the_arrays_of_hashed_hidden_layers():
     assert items["hidden.1.tables.center"].detail == "f4[2, 65]"
 
 
+def test_hash_functions_of_wide_vectors_count():
+    """A hashed first layer over a million features: each worker and the rehasher rotate them in 16 lanes."""
+    from distlsh.runtime.layout import Sizes
+
+    config = load_config(None, ["model.active_share=[0.1]"])
+    narrow, wide = (memory_plan(config, Sizes(n, 100, 1000, 0, 1), 0) for n in (1000, 1_000_000))
+    processes = config.run.workers + 1
+    assert wide.bytes_of("private") - narrow.bytes_of("private") > processes * 2 * 16 * 4 * 1_000_000
+
+
 def test_sizes_of_a_file_come_from_the_file(tmp_path):
     """A configuration names no data set size: it is read."""
     (tmp_path / "d.txt").write_text("3 5 4\n0,1 0:1.0 4:2\n2 1:1\n\n".replace("\n\n", "\n3 2:1\n"))

@@ -44,10 +44,10 @@ def plan(machine=BIG, **options):
 
 def test_sums_by_kind():
     """Shared arrays count once, padded to cache lines; private memory counts for each process."""
-    found = plan(scratch_bytes=1000, data_bytes=5000)
+    found = plan(scratch_bytes=1000, data_bytes=5000, hasher_bytes=300)
     assert found.bytes_of("shared") == 2 * 1000 * 256 * 4 + 2 * 40 * 64 * 4 + 64
     assert found.bytes_of("mapped") == 5000
-    assert found.bytes_of("private") == COORDINATOR_BYTES + 2 * (CHILD_BYTES + 1000) + CHILD_BYTES
+    assert found.bytes_of("private") == COORDINATOR_BYTES + 2 * (CHILD_BYTES + 1300) + CHILD_BYTES + 300
     assert found.total_bytes == found.bytes_of("shared", "mapped", "private")
 
 
