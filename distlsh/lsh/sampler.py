@@ -168,6 +168,8 @@ def retrieve(
         raise ShapeError(
             f"codes of shape {codes.shape} for {tables.n_tables} tables; they must be (m, n_tables, codes)"
         )
+    if codes.size and codes.max() >= tables.n_buckets:
+        raise ShapeError(f"codes reach {codes.max()}; these tables have {tables.n_buckets} buckets")
     if how not in RETRIEVALS:
         raise UsageError(f"ids cannot be retrieved by {how!r}; use one of {', '.join(RETRIEVALS)}")
     if budget is not None and budget < 1:

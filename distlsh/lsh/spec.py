@@ -162,8 +162,10 @@ class HashSpec:
 
     def _check_integers(self) -> None:
         for name in _INTEGERS:
-            if not isinstance(getattr(self, name), Integral):
-                raise ConfigError(f"lsh.{name} is {getattr(self, name)!r}; it must be a whole number")
+            given = getattr(self, name)
+            if not isinstance(given, Integral):
+                raise ConfigError(f"lsh.{name} is {given!r}; it must be a whole number")
+            object.__setattr__(self, name, int(given))  # NumPy's can neither be saved as JSON nor mask a seed
 
     def _check_widths(self) -> None:
         for name, used in (("dim", ("cross_polytope",)), ("bin_size", _BINS)):

@@ -69,11 +69,11 @@ def wta_of(x: ArrayLike, y: ArrayLike, bin_size: int) -> float:
     """Return the collision probability of WTA for two given vectors [d] without equal coordinates.
 
     The sum over i of C(r_i, b - 1) / C(d, b), where r_i coordinates are below the i-th in both
-    vectors (Yagnik et al. 2011, section 2).
+    vectors (Yagnik et al. 2011, section 2).  UsageError where d is below ``bin_size``.
     """
     one, other = _doubles(x), _doubles(y)
     below = ((one[:, None] > one) & (other[:, None] > other)).sum(axis=1)
-    return float(special.binom(below, bin_size - 1).sum() / special.binom(len(one), bin_size))
+    return float(special.binom(below, bin_size - 1).sum() / _n_bins(len(one), bin_size))
 
 
 def dwta_of(x: ArrayLike, y: ArrayLike, bin_size: int) -> float:
@@ -81,11 +81,14 @@ def dwta_of(x: ArrayLike, y: ArrayLike, bin_size: int) -> float:
 
     A bin that neither vector has values in passes on to the next that it may borrow from; where only
     one has, the other's digit is that of an unrelated bin (Chen & Shrivastava 2018, section 3).
+    Of two vectors of zeros it is 1.  UsageError where d is below ``bin_size``.
     """
     one, other = (np.where(v == 0, -np.inf, v) for v in (_doubles(x), _doubles(y)))
     either, both = (one > -np.inf) | (other > -np.inf), (one > -np.inf) & (other > -np.inf)
     below = ((one[:, None] > one) & (other[:, None] > other)).sum(axis=1)
-    bins = special.binom(len(one), bin_size)
+    if not either.any():
+        return 1.0
+    bins = _n_bins(len(one), bin_size)
     same = special.binom(below[both], bin_size - 1).sum() / bins
 
     def empty(used: NDArray[np.bool_]) -> float:
@@ -94,6 +97,13 @@ def dwta_of(x: ArrayLike, y: ArrayLike, bin_size: int) -> float:
     neither = empty(either)
     lone = empty(one > -np.inf) + empty(other > -np.inf) - 2 * neither
     return float((same + lone / bin_size) / (1 - neither))
+
+
+def _n_bins(n_dims: int, bin_size: int) -> float:
+    """Return how many bins of ``bin_size`` there are; UsageError for vectors narrower than one."""
+    if n_dims < bin_size:
+        raise UsageError(f"vectors of {n_dims} dimensions fill no bin of {bin_size}; give wider ones")
+    return float(special.binom(n_dims, bin_size))
 
 
 def minhash(jaccard: ArrayLike) -> Doubles:
@@ -233,6 +243,10 @@ def tables_needed(p1: float, n_hashes: int, recall: float) -> int:
     code = p1**n_hashes
     if code >= 1:
         return 1
+    if code == 0:
+        raise UsageError(
+            f"{p1} to the power {n_hashes} is too small for any number of tables; lower n_hashes"
+        )
     # The quotient of a recall that is met exactly may round to just above the whole number.
     return max(1, math.ceil(math.log1p(-recall) / math.log1p(-code) - 1e-9))
 

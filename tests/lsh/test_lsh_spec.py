@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from distlsh.config.schema import LshConfig
 from distlsh.errors import ConfigError
-from distlsh.lsh import HashSpec
+from distlsh.lsh import Hasher, HashSpec
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,14 @@ def test_impossible_specs_name_the_key_to_change(changes, said):
                 **changes,
             }
         )
+
+
+def test_numbers_of_numpy_are_numbers():
+    """A spec of NumPy's integers is the same spec, can be saved, and hashes."""
+    spec = HashSpec("l2", np.int64(2), np.int32(3), 0, 9, seed=np.int64(5))
+    assert spec == HashSpec("l2", 2, 3, 0, 9, seed=5)
+    assert json.loads(json.dumps(asdict(spec)))["seed"] == 5
+    assert Hasher(spec).codes(np.zeros((1, 9), np.float32)).shape == (1, 3)
 
 
 def test_state_of_an_older_checkpoint():

@@ -16,6 +16,7 @@ from distlsh.kernels.slots import fill_offsets
 from distlsh.lsh import Hasher, HashSpec
 from distlsh.lsh.families.sparse_srp import TernaryProjection
 from tests.lsh.slow import assert_best, gaussian, scores_of
+from tests.lsh.splitmix import mix
 
 
 def gaussian_matrix(spec):
@@ -94,6 +95,20 @@ def test_gaussian_projections_are_normal():
     assert np.abs(correlations).max() < 6 / np.sqrt(500)
     longer = gaussian_matrix(HashSpec("srp", 8, 30, 0, 500))
     np.testing.assert_array_equal(longer[:, :200], matrix, "tables stay as they are when there are more")
+
+
+def test_gaussian_numbers_are_those_of_the_polar_method():
+    """Pairs by Marsaglia and Bray's method, its logarithm exact to a float32's precision."""
+    seed, n_dims = 12345, 40
+    matrix = gaussian_matrix(HashSpec("srp", 4, 4, 0, n_dims, seed=seed))
+    for i, column in itertools.product(range(n_dims), range(0, 16, 2)):
+        state, square = mix(mix(seed) ^ mix(column << 32 | i)), 0.0
+        while not 0 < square < 1:
+            state = mix(state)
+            pair = np.array([state >> 32, state & 0xFFFFFFFF]) * 2.0**-31 - 1
+            square = float(pair @ pair)
+        wanted = pair * np.sqrt(-2 * np.log(square) / square)
+        np.testing.assert_allclose(matrix[i, column : column + 2], wanted, rtol=2e-7)
 
 
 def slots_of(spec, rows):

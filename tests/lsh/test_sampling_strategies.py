@@ -190,6 +190,8 @@ def test_what_cannot_be_chosen_is_refused():
         retrieve(case.tables, case.codes, budget=3, how="luck")
     with pytest.raises(UsageError, match="budget of 0"):
         retrieve(case.tables, case.codes, budget=0)
+    with pytest.raises(ShapeError, match=f"these tables have {SPEC.n_buckets} buckets"):
+        retrieve(case.tables, case.codes + np.int32(SPEC.n_buckets))
     with pytest.raises(UsageError, match="give both"):
         retrieve(case.tables, case.codes, budget=3, how="score")
     with pytest.raises(ShapeError, match="queries"):

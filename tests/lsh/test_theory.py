@@ -74,6 +74,15 @@ def test_dwta_of_is_wta_of_without_zeros():
     assert theory.dwta_of(x, y, 8) == pytest.approx(theory.wta_of(x, y, 8))
 
 
+def test_winner_take_all_of_odd_pairs():
+    """Vectors of zeros have the same codes, one beside another's is a guess; bins must fit into vectors."""
+    assert theory.dwta_of(np.zeros(9), np.zeros(9), 4) == 1
+    assert theory.dwta_of(np.zeros(9), np.arange(9), 4) == pytest.approx(1 / 4)
+    for function in (theory.wta_of, theory.dwta_of):
+        with pytest.raises(UsageError, match="fill no bin of 8"):
+            function([1, 2], [2, 1], 8)
+
+
 def test_dwta_of_a_hand_made_pair():
     """Bins of one of four places: one agrees, two are lone (digit of 1 place: always equal), one is empty."""
     assert theory.dwta_of([1, 2, 0, 0], [3, 0, 1, 0], 1) == pytest.approx(1.0)
@@ -179,6 +188,12 @@ def test_hashes_needed_leave_less_than_one_far_row():
 def test_rho_of_srp_by_hand():
     """ln(1/0.9) / ln(1/0.5)."""
     assert theory.rho(0.9, 0.5) == pytest.approx(0.15200309, abs=1e-8)
+
+
+def test_no_number_of_tables_finds_what_never_collides():
+    """Where p1^K is 0 in float64, the error says what to lower."""
+    with pytest.raises(UsageError, match="lower n_hashes"):
+        theory.tables_needed(1e-200, 2, 0.9)
 
 
 @pytest.mark.parametrize(
