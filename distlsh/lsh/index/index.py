@@ -37,9 +37,6 @@ Labels = NDArray[np.int64]
 _SPARE = 0.6, 4
 """Candidates scored exactly beyond the neighbours wanted: a share of these, and at least."""
 
-_BLOCK = 1 << 13
-"""Rows searched for at a time when an index is asked for its own rows' neighbours."""
-
 
 @dataclass(frozen=True)
 class _State:
@@ -298,8 +295,6 @@ class LSHIndex:
         index = cls(**params)
         index._state = _State(encoder, segments, next_id)
         return index
-
-    # -- facts ---------------------------------------------------------------------------------
 
     @property
     def spec_(self) -> HashSpec:
