@@ -35,6 +35,8 @@ def pose_output(
 ) -> Problem:
     """Return the problem of the hidden vectors of a sample of instances against all output rows.
 
+    In hashed hidden layers the exact top is active: tables of theirs need not be there yet.
+
     lsh             whose ``center`` and ``transform`` rows are hashed with
     k               outputs of highest logit that are to be found
     without_labels  an instance's labels do not count: in training they are computed anyway

@@ -48,11 +48,6 @@ class ChosenTables:
         self._arena: Arena | None = None
         self._number = 0
 
-    @property
-    def made(self) -> bool:
-        """Whether there are tables."""
-        return self._arena is not None
-
     def use(self, lsh: LshConfig) -> None:
         """Make empty tables as chosen; ResourceError where there is no room beside those before."""
         tables = chosen_set(self._config, lsh, self._n_labels)

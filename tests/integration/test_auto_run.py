@@ -63,6 +63,23 @@ def test_two_workers_train_with_tables_that_the_run_chose(auto, tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["tables"] == summary.tables
 
 
+@pytest.mark.slow
+def test_a_run_with_hashed_hidden_layers_chooses_for_its_output(auto, tmp_path):
+    """Tables of hidden layers stay in the arena beside the chosen ones, and both are used and saved."""
+    summary = run(
+        auto(
+            model={"hidden": [256, 128], "active_share": 0.25, "activation": "relu"},
+            lsh={"hidden": {"n_tables": 24, "bucket_size": 64}},
+            train={"lr": 0.03, "adagrad_init": 0.01},
+        ),
+        run_dir=tmp_path / "run",
+    )
+    assert summary.status == "completed" and summary.p_at_1 > 5 * summary.popularity_p_at_1
+    assert summary.tunings >= 1 and summary.table_recall_at_10 > 0.3
+    assert len(summary.hidden_recall) == 2 and min(summary.hidden_recall) > 0.25
+    assert {"tables.ids", "input.tables.ids", "hidden.1.tables.ids"} <= weights(tmp_path / "run").keys()
+
+
 def deterministic(make, **groups):
     groups.setdefault("train", {})
     groups["train"] = {"deterministic": True, **groups["train"]}

@@ -77,10 +77,6 @@ class Tuning:
         all_of = np.concatenate([each.ravel() for each in enough]) if enough else np.empty(0)
         return float(all_of.min()) if len(all_of) else None
 
-    def at_share(self, share: float) -> list[Setting]:
-        """Return for each kind of hash functions its best recall with at most ``share`` of the rows."""
-        return at_share(self.measured, share, self.n_rows)
-
     def to_yaml(self) -> str:
         """Return the lines of a configuration's ``lsh`` group that use the best setting."""
         spec = self.best.spec
@@ -122,12 +118,3 @@ class Tuning:
         from distlsh.lsh.tuning.picture import draw
 
         return draw(self, Path(path))
-
-
-def at_share(measured: list[Measured], share: float, n_rows: int) -> list[Setting]:
-    """See `Tuning.at_share`."""
-    from distlsh.lsh.tuning.choose import best_of, in_order
-    from distlsh.lsh.tuning.costs import packed_bytes
-
-    goal = Goal(recall=1 - 1e-9, max_candidates=share)
-    return in_order([best_of(m, goal, n_rows, lambda s: packed_bytes(s, n_rows)) for m in measured])
