@@ -74,6 +74,7 @@ def hashing(name: str, n_rows: int, width: int, n_timed: int) -> None:
         f"{name}: hash {1 / of_rows:,.0f} rows/s ({n_rows:,} in {n_rows * of_rows:.2f} s), "
         f"{spec.n_probes} probes {of_queries * 1e6:.1f} us a query in batches of 32"
     )
+    alone(name, rows[:256])
 
 
 def hashing_sparse(name: str, n_features: int, n_nonzeros: int, n_timed: int) -> None:
@@ -88,6 +89,7 @@ def hashing_sparse(name: str, n_features: int, n_nonzeros: int, n_timed: int) ->
         f"{name}: hash {of_rows * 1e6:.1f} us a row, probes {of_queries * 1e6:.1f} us a query "
         f"({n_nonzeros} of {n_features:,} features)"
     )
+    alone(name, rows.block(0, 16))
 
 
 def timed(spec: HashSpec, rows: Rows, queries: Rows) -> tuple[float, float]:
@@ -102,6 +104,39 @@ def timed(spec: HashSpec, rows: Rows, queries: Rows) -> tuple[float, float]:
     return of_rows, seconds(lambda: [hasher.probes(batch, probes) for batch in batches]) / n_queries
 
 
+def alone(name: str, queries: Rows) -> None:
+    """Print the time of one and of two queries a call: by kernels for single ones, and in a block of 16."""
+    sparse_rows = isinstance(queries, SparseRows)
+    spec = spec_of(name, queries.n_dims if isinstance(queries, SparseRows) else queries.shape[1])
+    hashers = Hasher(spec), Hasher(spec, one_by_one=False)
+    found = []
+    for m in (1, 2):
+        some = [block(queries, first, first + m) for first in range(0, n_rows_of(queries), m)]
+        (codes, probes), (codes_16, probes_16) = alternating(hashers, some)
+        found.append(
+            f"codes {codes:.1f} us (in a block {codes_16:.1f}), probes {probes:.1f} ({probes_16:.1f})"
+        )
+    print(f"  {'sparse' if sparse_rows else 'dense'}, one a call: {found[0]}; two a call: {found[1]}")
+
+
+def alternating(hashers: tuple[Hasher, ...], some: list[Rows]) -> list[list[float]]:
+    """Return, for each hasher, the microseconds of a call of its codes and of its probes."""
+    m, spec = n_rows_of(some[0]), hashers[0].spec
+    codes = np.empty((m, spec.n_tables), np.int32)
+    probes = np.empty((m, spec.n_tables, spec.n_codes), np.int32)
+    best = [[float("inf")] * 2 for _ in hashers]
+    for hasher in hashers:  # what is made on first use
+        hasher.codes(some[0], codes)
+    for _ in range(6):
+        for side, hasher in enumerate(hashers):
+            for what, (call, out) in enumerate(((hasher.codes, codes), (hasher.probes, probes))):
+                start = time.thread_time()
+                for rows in some:
+                    call(rows, out)
+                best[side][what] = min(best[side][what], (time.thread_time() - start) / len(some) * 1e6)
+    return best
+
+
 def maintaining(n_rows: int, width: int, bucket_size: int) -> None:
     """Print the costs of building, refreshing and reading the tables."""
     spec = spec_of("cross_polytope K2 L40 dim 64", width)
@@ -113,13 +148,15 @@ def maintaining(n_rows: int, width: int, bucket_size: int) -> None:
     hasher, sizes = Hasher(spec), f"{n_rows:,} x {spec.n_tables} codes"
     arrays["tables.center"][:] = mean_row(weights)
     ids = np.arange(n_rows, dtype=np.int32)
-    for policy in ("fifo", "reservoir"):
+    norms = np.linalg.norm(weights, axis=1)
+    for policy in ("fifo", "reservoir", "bottom_k"):
+        arrays["tables.weights"] = np.zeros(n_rows, np.float32)
         tables = Tables(arrays, 0, policy)
         build(tables, hasher, weights)
 
         def insert(tables: Tables = tables) -> None:
             tables.clear()
-            tables.insert(ids, tables.codes)
+            tables.insert(ids, tables.codes, norms)
 
         took = seconds(insert)
         print(

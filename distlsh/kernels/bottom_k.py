@@ -39,15 +39,38 @@ _LARGEST = 3.4e38
 _NONE = 0.0
 
 
+_MARGIN = 1.0 + 1e-9
+"""Far above the rounding of a logarithm: what `_surely_behind` drops, its rank would drop too."""
+
+
+@device_function
+def _unit(seed, table, id_):  # type: ignore[no-untyped-def]
+    """Return the random number in (0, 1) of an id in a table."""
+    bits = mix64(seed ^ mix64(u8(table) << u8(32) | u8(id_)))
+    return (np.float64(bits >> u8(11)) + 0.5) * 2.0**-53
+
+
+@device_function
+def rank_of(weight, seed, table, id_):  # type: ignore[no-untyped-def]
+    """Return the rank of an id of the given weight in a table's bucket."""
+    if not weight > 0:
+        return f4(_LARGEST)
+    return min(f4(-math.log(_unit(seed, table, id_)) / weight), f4(_LARGEST))
+
+
 @device_function
 def rank(weights, seed, table, id_):  # type: ignore[no-untyped-def]
     """Return the rank of an id in a table's bucket."""
-    bits = mix64(seed ^ mix64(u8(table) << u8(32) | u8(id_)))
-    unit = (np.float64(bits >> u8(11)) + 0.5) * 2.0**-53
-    weight = weights[id_]
-    if not weight > 0:
-        return f4(_LARGEST)
-    return min(f4(-math.log(unit) / weight), f4(_LARGEST))
+    return rank_of(weights[id_], seed, table, id_)
+
+
+@device_function
+def _surely_behind(bound, weights, seed, table, id_):  # type: ignore[no-untyped-def]
+    """Tell, without a logarithm, of most ids whose rank is not below ``bound`` that it is not.
+
+    1 - u is less than -ln(u), and nearly equal for the u close to 1 that make small ranks.
+    """
+    return 1.0 - _unit(seed, table, id_) > np.float64(bound) * weights[id_] * _MARGIN
 
 
 @device_function
@@ -67,10 +90,12 @@ def _place_of(bucket, size, own, weights, seed, table):  # type: ignore[no-untyp
 def _insert(ids, sizes, seen, bounds, changed, seed, weights, table, code, id_):  # type: ignore[no-untyped-def]
     bucket, size, bound = ids[table, code], sizes[table, code], bounds[table, code]
     capacity = bucket.shape[0]
-    own = rank(weights, seed, table, id_)
-    held = bound == _NONE or own < bound
     seen[table, code] += 1
     mark(changed, table, code)
+    if bound != _NONE and _surely_behind(bound, weights, seed, table, id_):
+        return
+    own = rank(weights, seed, table, id_)
+    held = bound == _NONE or own < bound
     if held and size == capacity:
         last = rank(weights, seed, table, bucket[capacity - 1])
         held = own < last

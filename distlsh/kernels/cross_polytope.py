@@ -59,20 +59,20 @@ def _magnitude(key, low):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _choices(keys, first, lane, dim, step_wise, costs, parts):  # type: ignore[no-untyped-def]
-    """Turn one lane's keys into parts of a code and their squared distances from the first."""
+def magnitude_choices(keys, at, lane, dim, weight, step_wise, costs, parts):  # type: ignore[no-untyped-def]
+    """Turn one lane's keys of a hash into parts of a code and their squared distances from the first.
+
+    keys    u4[n, 16], magnitude keys from line ``at`` on, descending
+    weight  u8, of the hash's digit in the code
+    costs, parts  f4, u8[n_choices], written
+    """
     low = np.uint32(2 * dim - 1)
-    n_hashes, n_choices = costs.shape
-    weight = np.uint64(1)
-    for k in range(n_hashes - 1, -1, -1):
-        at = first + k * n_choices
-        best = _magnitude(keys[at, lane], low)
-        for j in range(n_choices):
-            key = keys[at + j, lane]
-            gap = np.float32(j) if step_wise else best - _magnitude(key, low)
-            parts[k, j] = np.uint64(key & low) * weight
-            costs[k, j] = gap if step_wise else gap * gap
-        weight *= np.uint64(2 * dim)
+    best = _magnitude(keys[at, lane], low)
+    for j in range(costs.shape[0]):
+        key = keys[at + j, lane]
+        gap = np.float32(j) if step_wise else best - _magnitude(key, low)
+        parts[j] = np.uint64(key & low) * weight
+        costs[j] = gap if step_wise else gap * gap
 
 
 @kernel(void(F4_3, F4_2R, i8, b1, F4_2, U4_2, F4_2, U8_2, F4_2, U8_2, I4_3, F4_3), fastmath=False)
@@ -112,5 +112,9 @@ def cross_polytope_probes(  # type: ignore[no-untyped-def]
             row = first + lane
             scored = min(row, scores.shape[0] - 1)
             for table in range(n_tables):
-                _choices(keys, 1 + table * n_hashes * n_choices, lane, dim, step_wise, costs, parts)
+                weight = np.uint64(1)
+                for k in range(n_hashes - 1, -1, -1):
+                    at = 1 + (table * n_hashes + k) * n_choices
+                    magnitude_choices(keys, at, lane, dim, weight, step_wise, costs[k], parts[k])
+                    weight *= np.uint64(2 * dim)
                 best_codes(costs, parts, totals, sums, out[row, table], scores[scored, table])

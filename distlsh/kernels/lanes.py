@@ -37,7 +37,7 @@ def _shift_line(builder, first, step, times):  # type: ignore[no-untyped-def]
     return builder.add(first, builder.mul(step, ir.Constant(step.type, times)))
 
 
-def _butterfly_values(builder, values):  # type: ignore[no-untyped-def]
+def butterfly_values(builder, values):  # type: ignore[no-untyped-def]
     """Return the Hadamard transform of a list of vectors, its length a power of two."""
     half = 1
     while half < len(values):
@@ -59,7 +59,7 @@ def _make_butterfly(radix):  # type: ignore[no-untyped-def]
             array, at, step = args
             places = [_shift_line(builder, at, step, i) for i in range(radix)]
             values = [load_line(context, builder, signature.args[0], array, place) for place in places]
-            for place, value in zip(places, _butterfly_values(builder, values), strict=True):
+            for place, value in zip(places, butterfly_values(builder, values), strict=True):
                 store_line(context, builder, signature.args[0], array, place, value)
             return context.get_dummy_value()
 
@@ -86,7 +86,7 @@ def _make_signed_butterfly(radix):  # type: ignore[no-untyped-def]
                 sign = builder.load(builder.gep(sign_view.data, [builder.add(start, step)]))
                 value = load_line(context, builder, from_type, from_, builder.add(at, step))
                 values.append(builder.fmul(value, splat(builder, sign)))
-            store_lines(context, builder, into_type, into, at, _butterfly_values(builder, values))
+            store_lines(context, builder, into_type, into, at, butterfly_values(builder, values))
             return context.get_dummy_value()
 
         return types.void(source, signs, target, types.int64, types.int64), codegen

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from distlsh.errors import ConfigError, ShapeError
 from distlsh.kernels.probing import keep_best
 from distlsh.lsh import transforms
-from distlsh.lsh.families import create, describe
+from distlsh.lsh.families import Family, create, describe
 from distlsh.lsh.rows import Floats, Rows, SparseRows, block, n_rows
 from distlsh.lsh.spec import HashSpec
 
@@ -20,17 +20,27 @@ _BATCH = 1024
 """Rows transformed at a time: their copies stay in cache."""
 
 
+_FEW = 2
+"""Vectors of a call that are hashed one by one: at two, most families are still faster so than in a block."""
+
+
 class Hasher:
     """The hash functions of a `HashSpec`, with the scratch of one thread.
+
+    spec        what to hash by
+    one_by_one  calls of one or two vectors use kernels for single vectors, which are loaded, and
+                where needed compiled, by the first such call; without, all calls use the same ones
 
     Signs, projections and permutations are made from ``spec.seed`` alone, so they are never
     saved or sent.  The codes of a vector depend neither on the other vectors of a call nor
     on whether it is stored dense or sparse.
     """
 
-    def __init__(self, spec: HashSpec) -> None:
+    def __init__(self, spec: HashSpec, *, one_by_one: bool = True) -> None:
         self.spec = spec
         self._family = create(spec.hashed)
+        self._single: Family | None = None
+        self._few = _FEW if one_by_one else 0
         self._info = describe(spec.family)
         self._one_score: Floats = np.zeros((1, spec.n_tables, spec.n_codes), np.float32)
         self._candidates: Floats = np.zeros(spec.n_tables * spec.n_codes, np.float32)
@@ -57,7 +67,7 @@ class Hasher:
         out = self._result(out, (m, self.spec.n_tables))
         if self.spec.transform == "none":
             if m:
-                self._family.codes(rows, center, out)
+                self._family_of(m).codes(rows, center, out)
             return out
         if max_norm is None:
             raise ConfigError(
@@ -67,7 +77,7 @@ class Hasher:
         for first in range(0, m, _BATCH):
             some = _moved(block(rows, first, min(first + _BATCH, m)), center)
             some = transforms.rows(self.spec.transform, some, max_norm)
-            self._family.codes(some, None, out[first : first + n_rows(some)])
+            self._family_of(n_rows(some)).codes(some, None, out[first : first + n_rows(some)])
         return out
 
     def probes(self, rows: Rows, out: Ids | None = None, center: Floats | None = None) -> Ids:
@@ -123,10 +133,18 @@ class Hasher:
 
     def _choose(self, rows: Rows, center: Floats | None, out: Ids, scores: Floats) -> None:
         if self.spec.n_codes > 1:
-            self._family.probes(rows, center, out, scores)
+            self._family_of(len(out)).probes(rows, center, out, scores)
         else:  # the own code alone needs no choice among others
-            self._family.codes(rows, center, out.reshape(out.shape[:2]))
+            self._family_of(len(out)).codes(rows, center, out.reshape(out.shape[:2]))
             scores[...] = 0.0
+
+    def _family_of(self, m: int) -> Family:
+        """Return the kernels that are the fastest for ``m`` vectors."""
+        if m > self._few:
+            return self._family
+        if self._single is None:
+            self._single = self._family.one_by_one()
+        return self._single
 
     def _check(self, rows: Rows, center: Floats | None) -> int:
         n_dims = self.spec.n_dims

@@ -45,9 +45,12 @@ def build(
         stored[...] = codes
     tables.clear()
     order = np.random.default_rng(seed).permutation(n_rows).astype(np.int32)
+    if tables.weights is not None:
+        tables.fill(order, row_weights)
+        return changed
     for first in range(0, n_rows, _MOVES):
         ids = order[first : first + _MOVES]
-        tables.insert(ids, tables.codes[ids], row_weights[ids] if len(row_weights) else None)
+        tables.insert(ids, tables.codes[ids])
         if before_rows is not None:
             before_rows(ids[:0])  # a sign of life: no rows are read
     return changed

@@ -26,7 +26,7 @@ class TableReader:
         self, arrays: Mapping[str, NDArray[Any]], slots: NDArray[Any], worker: int, spec: HashSpec
     ) -> None:
         self.spec = spec
-        self.hasher = Hasher(spec)
+        self.hasher = Hasher(spec, one_by_one=False)  # a run compiles no kernels for odd batches
         self._buffers = [Tables(arrays, buffer) for buffer in range(N_BUFFERS)]
         self._generation = arrays["tables.generation"]
         self._slots = slots

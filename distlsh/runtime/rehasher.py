@@ -147,7 +147,7 @@ class LayerTables:
             tables.n_rows, center=tables.settings.center, norms=tables.spec.transform != "none", seed=seed
         )
         self._seed = seed
-        self._hasher = Hasher(tables.spec)
+        self._hasher = Hasher(tables.spec, one_by_one=False)
         self.n_tables = tables.spec.n_tables
         policy = tables.settings.bucket_policy
         self._buffers = [Tables(tables.arrays(arena), i, policy, seed) for i in (0, 1)]

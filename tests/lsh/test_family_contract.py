@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,77 @@ def test_sparse_rows_hash_like_dense_ones(family, n_dims):
         np.testing.assert_array_equal(of_sparse, of_dense)
     block = sparse(rows).block(100, 130)
     np.testing.assert_array_equal(hasher.codes(block), hasher.codes(rows[100:130]))
+
+
+def assert_singly_alike(spec, rows, center=None):
+    """Vectors alone and in pairs have, by their own kernels, what those for many compute."""
+    single, many = Hasher(spec), Hasher(spec, one_by_one=False)
+    for given in (rows, sparse(rows)):
+        codes = many.codes(given, center=center)
+        probes, scores = many.probes_scored(given, center=center)
+        for i, last in ((0, 1), (1, 2), (2, 4), (3, 4), (4, 5), (5, 7)):
+            some = given.block(i, last) if isinstance(given, SparseRows) else given[i:last]
+            np.testing.assert_array_equal(single.codes(some, center=center), codes[i:last])
+            np.testing.assert_array_equal(single.probes(some, center=center), probes[i:last])
+            found, scored = single.probes_scored(some, center=center)
+            np.testing.assert_array_equal(found, probes[i:last])
+            np.testing.assert_array_equal(scored, scores[i:last])
+
+
+@pytest.mark.parametrize("n_dims", [*WIDTHS, 1000])
+@pytest.mark.parametrize("probing", [{}, {"probe_order": "global"}, {"probing": "step_wise", "n_probes": 11}])
+def test_single_vectors_hash_like_many(family, n_dims, probing):
+    """Codes, probes and scores of single vectors are, to the last bit, those of a batch, dense and sparse."""
+    if not describe(family).probes:
+        probing = {key: value for key, value in probing.items() if key != "n_probes"}
+    spec = spec_of(family, n_dims, **probing)
+    rows = half_empty(7, n_dims)
+    rows[3:5] = rows_of(family, 2, n_dims, 1)
+    assert_singly_alike(spec, rows)
+    assert_singly_alike(replace(spec, n_probes=0), rows)
+    if describe(family).center:
+        assert_singly_alike(spec, rows, rows_of(family, 1, n_dims, 2)[0])
+
+
+@pytest.mark.parametrize(
+    "family, changes",
+    [
+        ("cross_polytope", dict(dim=4, n_hashes=3)),
+        ("cross_polytope", dict(dim=256, n_hashes=1, n_tables=19)),
+        ("sparse_srp", dict(density=0.02)),
+        ("srp", dict(n_hashes=12, n_tables=40)),
+        ("wta", dict(bin_size=2, n_hashes=8, n_tables=17)),
+        ("dwta", dict(bin_size=16)),
+        ("dwta", dict(n_probes=0, n_hashes=2, n_tables=60)),
+    ],
+)
+def test_single_vectors_of_other_sizes(family, changes):
+    """The same with narrow and wide blocks and bins, low densities, many tables."""
+    assert_singly_alike(spec_of(family, 150, **changes), half_empty(7, 150))
+
+
+@pytest.mark.parametrize("family", VECTORS)
+def test_odd_single_vectors(family):
+    """NaN, infinities and denormal numbers have the same codes alone."""
+    rows = rows_of(family, 7, 100)
+    rows[0], rows[1, 7], rows[2, 7], rows[3], rows[4, ::3] = np.nan, np.inf, np.nan, 1e-42, -np.inf
+    single, many = (Hasher(spec_of(family, 100), one_by_one=alone) for alone in (True, False))
+    codes = many.codes(rows)
+    for i in range(7):
+        np.testing.assert_array_equal(single.codes(rows[i : i + 1])[0], codes[i])
+
+
+@pytest.mark.parametrize("width", [64, 128, 256, 512, 1024, 2048, 4096, 8192, 1 << 14, 1 << 15, 1 << 17])
+def test_single_rotations_are_those_of_blocks(width):
+    """Every width of a rotation gives, to the last bit, the coordinates of the same vector in a block."""
+    from distlsh.lsh.families.rotations import Rotations
+
+    turns = Rotations(HashSpec("fast_srp", 1, 70, 0, width))
+    vector = np.random.default_rng(width).standard_normal(width).astype(np.float32)
+    one, block = (np.zeros((70, 16), np.float32) for _ in range(2))
+    turns.project(np.repeat(vector[np.newaxis, :, np.newaxis], 16, axis=2), block[np.newaxis])
+    turns.one()(vector, one)
+    np.testing.assert_array_equal(one[:, 0], block[:, 0])
 
 
 def test_many_features_do_not_disturb(family):
@@ -326,6 +398,22 @@ def test_transformed_rows_and_queries(family, kind):
     np.testing.assert_array_equal(hasher.codes(rows, center=center, max_norm=largest), moved)
     with pytest.raises(ConfigError, match="max_norm"):
         hasher.codes(rows)
+
+
+def test_kernels_for_single_vectors_are_loaded_when_needed():
+    """Batches, and hashers that shall not, load no kernels for single vectors; the first one does."""
+    code = (
+        "import sys, numpy as np; from distlsh.lsh import Hasher, HashSpec; "
+        "spec, rows = HashSpec('fast_srp', 2, 2, 0, 8), np.ones((3, 8), np.float32); "
+        "loaded = lambda: [m for m in sys.modules if m.startswith('distlsh.kernels.one_')]; "
+        "one, other = Hasher(spec), Hasher(spec, one_by_one=False); "
+        "one.codes(rows); other.codes(rows[:1]); print(loaded()); "
+        "one.codes(rows[:1]); print(sorted(loaded()))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = found.stdout.split("\n")[:2]
+    assert before == "[]"
+    assert after == "['distlsh.kernels.one_rotation', 'distlsh.kernels.one_vector']"
 
 
 def test_a_family_loads_its_own_kernels_alone():

@@ -138,6 +138,28 @@ def test_weights_that_change_move_their_ids(seed, bucket_size):
             assert tables.seen[table, code] == len(members)
 
 
+@pytest.mark.parametrize("bucket_size", [2, 30, 400])
+def test_filling_is_inserting(bucket_size):
+    """Buckets filled all at once hold what ids inserted in the same order, few at a time, leave."""
+    n, random = 5000, np.random.default_rng(3)
+    weights = random.exponential(1.0, n).astype(np.float32)
+    weights[::7], weights[::5] = 0, 1
+    codes = random.integers(-1, SPEC.n_buckets, (n, N_TABLES)).astype(np.int32)
+    order = random.permutation(n).astype(np.int32)
+    slow, whole, inserted = (Tables.create(SPEC, n, bucket_size, "bottom_k", 5) for _ in range(3))
+    for some in np.array_split(order, 40):
+        slow.insert(some, codes[some], weights[some])
+    whole.codes[...] = codes
+    whole.fill(order, weights)
+    inserted.insert(order, codes[order], weights[order])
+    for tables in (whole, inserted):
+        np.testing.assert_array_equal(_padded(tables), _padded(slow))
+        for name in ("sizes", "seen", "unpaired", "weights"):
+            np.testing.assert_array_equal(getattr(tables, name), getattr(slow, name))
+    with pytest.raises(UsageError, match="clear"):
+        whole.fill(order, weights)
+
+
 def test_ids_without_weight_come_last():
     """An id of weight zero is held while there is room, and no longer."""
     tables = tables_of(2, "bottom_k")

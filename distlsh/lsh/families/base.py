@@ -40,6 +40,9 @@ class Family(Protocol):
                 f4[1, n_tables, n_codes], scratch, where nobody wants them
         """
 
+    def one_by_one(self) -> Family:
+        """Return the same hash functions, to the last bit, for few vectors: loads kernels that take one."""
+
 
 @dataclass(frozen=True)
 class FamilyInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distlsh.kernels.dwta import dwta_codes, dwta_probes
-from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.base import Family, Ids
 from distlsh.lsh.families.bins import BinFamily
 from distlsh.lsh.families.borrowing import Borrowing
 from distlsh.lsh.rows import Floats
@@ -20,6 +20,12 @@ class Dwta(BinFamily):
     def __init__(self, spec: HashSpec) -> None:
         super().__init__(spec, 0.0)
         self._borrowing = Borrowing.of(spec.seed, len(self.bins))
+
+    def one_by_one(self) -> Family:
+        """Return the same hash functions for few vectors; see `base.Family`."""
+        from distlsh.lsh.families.one_dwta import OneDwta
+
+        return OneDwta(self.spec, self.bins, self.pad, self._borrowing)
 
     def hash_lines(self, lines: Floats, out: Ids) -> None:
         """Write the codes."""

@@ -7,6 +7,7 @@ import numpy as np
 from distlsh.kernels._ir import LANES
 from distlsh.kernels.gaussian import GROUP, fill_gaussian, project_lines, project_sparse
 from distlsh.lsh.families.lines import aligned, u8
+from distlsh.lsh.families.projected import ProjectOne
 from distlsh.lsh.rows import Floats, SparseRows
 from distlsh.lsh.spec import HashSpec
 
@@ -34,3 +35,12 @@ class GaussianProjection:
         """See `projected.Projection`."""
         where = (rows.indptr, rows.indices, rows.values, first, last)
         project_sparse(*where, self.panels, self._sums, coordinates)
+
+    def one(self) -> ProjectOne:
+        """See `projected.Projection`."""
+        from distlsh.kernels.one_gaussian import project_one
+
+        def project(vector: Floats, coordinates: Floats) -> None:
+            project_one(vector, self.panels, self._sums, coordinates)
+
+        return project

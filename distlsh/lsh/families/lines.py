@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distlsh.kernels._ir import LANES
 from distlsh.kernels.blocks import load_dense, load_sparse, put_sparse, take_sparse
-from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.base import Family, Ids
 from distlsh.lsh.rows import Floats, Rows, SparseRows, n_rows
 from distlsh.lsh.spec import HashSpec
 
@@ -33,6 +33,16 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 def u8(number: int) -> np.uint64:
     """Return the low 64 bits of a seed."""
     return np.uint64(number & 0xFFFFFFFFFFFFFFFF)
+
+
+def choice_scratch(spec: HashSpec) -> tuple[NDArray[Any], ...]:
+    """Return the scratch of `kernels.probing.best_codes`: costs, parts, totals, sums."""
+    return (
+        np.zeros((spec.n_hashes, spec.n_choices), np.float32),
+        np.zeros((spec.n_hashes, spec.n_choices), np.uint64),
+        np.zeros((2, spec.n_codes), np.float32),
+        np.zeros((2, spec.n_codes), np.uint64),
+    )
 
 
 class LineFamily(ABC):
@@ -74,6 +84,10 @@ class LineFamily(ABC):
         shared = len(scores) != len(out)
         for first, last in self._loaded(rows, center):
             self.probe_lines(self._lines, out[first:last], scores if shared else scores[first:last])
+
+    @abstractmethod
+    def one_by_one(self) -> Family:
+        """Return the same hash functions for few vectors; see `base.Family`."""
 
     @abstractmethod
     def hash_lines(self, lines: Floats, out: Ids) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from distlsh.kernels._ir import LANES
 from distlsh.kernels.sign_bits import sign_codes, sign_probes
-from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.base import Family, Ids
 from distlsh.lsh.families.lines import LineFamily, aligned
 from distlsh.lsh.rows import Floats, Rows, SparseRows
 from distlsh.lsh.spec import HashSpec
@@ -19,12 +19,19 @@ _SPARSE = 0.25
 """Share of non-zeros from which on it is faster to load sparse rows into lines."""
 
 
+ProjectOne = Callable[[Floats, Floats], None]
+"""Of a vector f4[>= width], a multiple of 16, writes coordinates f4[n_lines, 16]: the first column."""
+
+
 class Projection(Protocol):
     """A projection for each of n_tables * n_hashes hashes."""
 
     width: int  # lines that it wants
     n_lines: int  # coordinates that it writes: one a hash, and perhaps some to fill up
     keeps_lines: bool  # it leaves lines as they are
+
+    def one(self) -> ProjectOne:
+        """Return the same projections, to the last bit, of one vector: loads the kernel that makes them."""
 
     def project(self, lines: Floats, coordinates: Floats) -> None:
         """Write coordinates f4[n_blocks, n_lines, 16] of vectors in ``lines`` f4[>= n_blocks, width, 16]."""
@@ -76,6 +83,12 @@ class ProjectedFamily(LineFamily):
         """Project, then choose the codes."""
         self.probe_coordinates(self._project(lines, len(out)), out, scores)
 
+    def one_by_one(self) -> Family:
+        """Return the same hash functions for few vectors; see `base.Family`."""
+        from distlsh.lsh.families.one_projected import OneProjected
+
+        return OneProjected(self)
+
     @abstractmethod
     def hash_coordinates(self, coordinates: Floats, out: Ids) -> None:
         """Write the codes i4[m, n_tables] of m vectors by their coordinates."""
@@ -91,14 +104,19 @@ class ProjectedFamily(LineFamily):
 
     def _gathered(self, rows: Rows, center: Floats | None) -> Iterator[tuple[int, int]] | None:
         """Return the ranges of rows whose coordinates are gathered; None: load them into lines."""
+        projection = self.gathering(rows, center)
+        if projection is None or not isinstance(rows, SparseRows):
+            return None
+        return self._gather(projection, rows)
+
+    def gathering(self, rows: Rows, center: Floats | None) -> SparseProjection | None:
+        """Return the projection if it takes ``rows`` by their non-zeros faster than by lines."""
         if not isinstance(rows, SparseRows) or center is not None:
             return None
         if not isinstance(self.projection, SparseProjection):
             return None
         n_nonzeros = int(rows.indptr[-1] - rows.indptr[0])
-        if n_nonzeros > _SPARSE * rows.n_rows * rows.n_dims:
-            return None
-        return self._gather(self.projection, rows)
+        return self.projection if n_nonzeros <= _SPARSE * rows.n_rows * rows.n_dims else None
 
     def _gather(self, projection: SparseProjection, rows: SparseRows) -> Iterator[tuple[int, int]]:
         step = LANES * self.n_blocks

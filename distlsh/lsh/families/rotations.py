@@ -7,6 +7,7 @@ import numpy as np
 from distlsh.kernels._ir import LANES
 from distlsh.kernels.rotation import MIN_WIDTH, N_OWN, N_SHARED, fill_signs, rotated_coordinates
 from distlsh.lsh.families.lines import aligned, u8
+from distlsh.lsh.families.projected import ProjectOne
 from distlsh.lsh.rows import Floats
 from distlsh.lsh.spec import HashSpec
 
@@ -29,3 +30,20 @@ class Rotations:
     def project(self, lines: Floats, coordinates: Floats) -> None:
         """Write the coordinates f4[n_blocks, n, 16]; overwrites ``lines`` f4[>= n_blocks, width, 16]."""
         rotated_coordinates(lines, self.signs, self.turned, coordinates)
+
+    def one(self) -> ProjectOne:
+        """See `projected.Projection`."""
+        from distlsh.kernels.one_rotation import one_rotated
+
+        spread, turned = self.one_scratch()
+
+        def project(vector: Floats, coordinates: Floats) -> None:
+            one_rotated(vector.reshape(-1, LANES), self.signs, spread, turned, coordinates)
+
+        return project
+
+    def one_scratch(self) -> tuple[Floats, Floats]:
+        """Return what `kernels.one_rotation.rotate_one` writes: the spread vector, and all its rotations."""
+        n_rotations = (len(self.signs) - N_SHARED) // N_OWN
+        n_lines = self.width // LANES
+        return aligned((n_lines, LANES), np.float32), aligned((n_rotations * n_lines, LANES), np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.base import Family, Ids
 from distlsh.lsh.rows import Floats, Rows, SparseRows, block, n_rows
 from distlsh.lsh.spec import HashSpec
 
@@ -54,6 +54,10 @@ class SetFamily(ABC):
             self.hash_sets(*members(block(rows, first, last)), codes)
             out[first:last, :, 0] = codes
         scores[...] = 0.0
+
+    def one_by_one(self) -> Family:
+        """Return itself: sets are hashed one by one."""
+        return self
 
     def _ranges(self, rows: Rows) -> Iterator[tuple[int, int]]:
         m = n_rows(rows)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.kernels._ir import LANES
 from distlsh.kernels.bins import fill_bins
 from distlsh.kernels.ternary import GROUP, by_dimension, fill_lists, sum_lines, sum_sparse
 from distlsh.lsh.families.base import Ids
-from distlsh.lsh.families.lines import u8
-from distlsh.lsh.families.projected import SignFamily
+from distlsh.lsh.families.lines import aligned, u8
+from distlsh.lsh.families.projected import ProjectOne, SignFamily
 from distlsh.lsh.rows import Floats, SparseRows
 from distlsh.lsh.spec import HashSpec
+
+_DENSE = 1 / 16
+"""Density from which on one vector is faster projected by a bit for each dimension than by lists."""
 
 
 class TernaryProjection:
@@ -53,6 +57,25 @@ class TernaryProjection:
             by_dimension(self._n_dims, self.lists, *self._by_dimension)
         where = (rows.indptr, rows.indices, rows.values, first, last)
         sum_sparse(*where, *self._by_dimension, self._sums, coordinates)
+
+    def one(self) -> ProjectOne:
+        """See `projected.Projection`."""
+        from distlsh.kernels.one_ternary import PANELS, fill_masks, sum_one, sum_one_lists
+
+        def project_lists(vector: Floats, coordinates: Floats) -> None:
+            sum_one_lists(vector, self.lists, self.lengths, coordinates)
+
+        if self.lists.shape[2] < _DENSE * self._n_dims:
+            return project_lists
+        n_groups = -(-self.n_lines // (LANES * PANELS))
+        masks = np.empty((2, n_groups, self._n_dims, PANELS), np.uint16)
+        fill_masks(self._n_dims, self.lists, masks)
+        sums = aligned((n_groups * PANELS, LANES), np.float32)
+
+        def project(vector: Floats, coordinates: Floats) -> None:
+            sum_one(vector, masks, sums, coordinates)
+
+        return project
 
 
 class SparseSrp(SignFamily):

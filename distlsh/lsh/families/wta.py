@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distlsh.kernels.wta import wta_codes, wta_probes
-from distlsh.lsh.families.base import Ids
+from distlsh.lsh.families.base import Family, Ids
 from distlsh.lsh.families.bins import BinFamily
 from distlsh.lsh.rows import Floats
 from distlsh.lsh.spec import HashSpec
@@ -19,6 +19,12 @@ class Wta(BinFamily):
 
     def __init__(self, spec: HashSpec) -> None:
         super().__init__(spec, _LEAST)
+
+    def one_by_one(self) -> Family:
+        """Return the same hash functions for few vectors; see `base.Family`."""
+        from distlsh.lsh.families.one_wta import OneWta
+
+        return OneWta(self.spec, self.bins, self.pad)
 
     def hash_lines(self, lines: Floats, out: Ids) -> None:
         """Write the codes."""
