@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -125,15 +126,19 @@ class Outcome:
 
 
 class Runner:
-    """Runs settings one after the other, in a folder that is removed afterwards."""
+    """Runs settings one after the other, in a folder that is removed afterwards.
 
-    def __init__(self, data: Path) -> None:
+    after  called with all outcomes so far after each run, so that a stopped script leaves a report
+    """
+
+    def __init__(self, data: Path, after: Callable[[list[Outcome]], None] | None = None) -> None:
         for name in FILES.values():
             if not (data / name).exists():
                 raise SystemExit(
                     f"{data / name}: no such file; give the folder of MNIST's four files as --data"
                 )
         self._data = data
+        self._after = after
         self._folder = Path(tempfile.mkdtemp(prefix="distlsh-mnist-"))
         self.outcomes: list[Outcome] = []
 
@@ -151,6 +156,8 @@ class Runner:
         outcome = _outcome(setting, summary)
         self.outcomes.append(outcome)
         print(row(outcome), flush=True)
+        if self._after is not None:
+            self._after(self.outcomes)
         return outcome
 
 
