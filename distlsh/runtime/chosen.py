@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
@@ -111,22 +112,27 @@ class AttachedTables:
         self._n_labels = n_labels
         self._shared = arena
         self._own: Arena | None = None
+        self._given = config
         self.config = config
         self.arrays: Arrays = arena
 
     def attach(self, message: UseTables) -> None:
-        """Use the tables of ``message``; those before must be in nobody's hands here."""
+        """Use the tables of ``message``; those before must be in nobody's hands here.
+
+        None, where others have taken their place already: the message that names these is on its way.
+        """
         if self._own is not None and self._own.name == message.segment:
             return
         self.detach()
-        self.config = with_chosen(self.config, message.lsh)
-        tables = chosen_set(self.config, message.lsh, self._n_labels)
-        self._own = Arena.attach(message.segment, tables.array_specs())
-        self.arrays = ChainMap(dict(self._own), dict(self._shared))
+        tables = chosen_set(self._given, message.lsh, self._n_labels)
+        with contextlib.suppress(FileNotFoundError):
+            self._own = Arena.attach(message.segment, tables.array_specs())
+            self.config = with_chosen(self._given, message.lsh)
+            self.arrays = ChainMap(dict(self._own), dict(self._shared))
 
     def detach(self) -> None:
         """Let go of the tables before."""
-        self.arrays = self._shared
+        self.config, self.arrays = self._given, self._shared
         if self._own is not None:
             self._own.close()
             self._own = None
