@@ -10,7 +10,8 @@ import numpy as np
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, I4_1R, I4_2, I4_2R, I4_3, U1_2, i8, u4, u8, void
 from distlsh.kernels.bottom_k import rank_of
-from distlsh.kernels.buckets import AHEAD, TABLE_GROUP, mark, prefetch_place
+from distlsh.kernels.buckets import AHEAD, TABLE_GROUP
+from distlsh.kernels.prefetch import prefetch
 
 _DIGITS = 3
 _DIGIT_BITS = 11
@@ -45,16 +46,34 @@ def _sort(pairs, spare, counts):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _append(ids, sizes, seen, bounds, changed, table, code, id_, seed, weight):  # type: ignore[no-untyped-def]
-    """Put an id behind those of a bucket, which rank no higher, if there is room."""
-    size = sizes[table, code]
-    if size < ids.shape[2]:
-        ids[table, code, size] = id_
-        sizes[table, code] = size + 1
-    elif seen[table, code] == size:
-        bounds[table, code] = rank_of(weight, seed, table, id_)
-    seen[table, code] += 1
-    mark(changed, table, code)
+def _append_sorted(buckets, sizes, seen, bounds, changed, codes, sorted_, rows, ranks):  # type: ignore[no-untyped-def]
+    """Append ids in the order of the lower halves of ``sorted_`` u8[n] to the buckets of one table.
+
+    buckets  i4[n_buckets, capacity]; sizes, seen i4, bounds f4, changed u1 [n_buckets or 0]: of that table
+    codes, rows, ranks  i4, i4, f4[n]
+
+    One loop, which calls nothing: calls that pass arrays on cost more than the appending.
+    """
+    capacity = buckets.shape[1]
+    kept = changed.shape[0] > 0
+    for at in range(sorted_.shape[0]):
+        if at + AHEAD < sorted_.shape[0]:
+            ahead = codes[i8(u4(sorted_[at + AHEAD]))]
+            if ahead >= 0:
+                prefetch(buckets, ahead * capacity + min(sizes[ahead], capacity - 1))
+        i = i8(u4(sorted_[at]))
+        code = codes[i]
+        if code < 0:
+            continue
+        size = sizes[code]
+        if size < capacity:
+            buckets[code, size] = rows[i]
+            sizes[code] = size + 1
+        elif seen[code] == size:
+            bounds[code] = ranks[i]
+        seen[code] += 1
+        if kept:
+            changed[code] = 1
 
 
 @kernel(void(I4_3, I4_2, I4_2, F4_2, U1_2, u8, F4_1R, I4_1R, I4_1R, I4_2R))
@@ -91,10 +110,6 @@ def fill_ranked(ids, sizes, seen, bounds, changed, seed, weights, rows, places, 
             for i in range(n):
                 pairs[i] = u8(bits[i]) << u8(32) | u8(i)
             found = _sort(pairs, spare, counts)
-            for at in range(n):
-                if at + AHEAD < n:
-                    prefetch_place(ids, sizes, table, columns[j, i8(u4(found[at + AHEAD]))])
-                i = i8(u4(found[at]))
-                if columns[j, i] >= 0:
-                    code, weight = columns[j, i], own_weights[i]
-                    _append(ids, sizes, seen, bounds, changed, table, code, rows[i], seed, weight)
+            marks = changed[table] if changed.shape[0] > 0 else changed[:0].reshape(-1)
+            where = (ids[table], sizes[table], seen[table], bounds[table], marks)
+            _append_sorted(*where, columns[j], found, rows, ranks)
