@@ -12,7 +12,7 @@ _NUMBER = 4
 
 
 def hasher_bytes(spec: HashSpec) -> int:
-    """Return about how many bytes a `Hasher` holds: to within a tenth, or 256 KiB.
+    """Return about how many bytes a `Hasher` of batches holds: to within a tenth, or 256 KiB.
 
     For vectors of some thousand dimensions it is below 1 MiB; rotations and Gaussian projections
     of vectors as wide as a vocabulary take hundreds.

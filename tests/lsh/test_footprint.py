@@ -31,7 +31,7 @@ def test_hashers_hold_what_was_told(family, n_dims):
     """To within a tenth or 256 KiB, narrow and as wide as a vocabulary, after sparse and dense rows."""
     n_probes = 3 if describe(family).probes else 0
     spec = HashSpec(family, 2, 50, n_probes, n_dims)
-    hasher = Hasher(spec)
+    hasher = Hasher(spec, one_by_one=False)
     row = scipy.sparse.csr_array(([1.0], [[0], [5]]), shape=(1, n_dims))
     hasher.codes(SparseRows.of(row))
     hasher.codes(row.toarray().astype(np.float32))
