@@ -32,6 +32,7 @@ from distlsh.kernels.hidden_layer import RELU, TANH
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.pairs import update_pairs
 from distlsh.kernels.prefetch import prefetch, prefetch_row
+from distlsh.kernels.sorting import nth_smallest
 
 
 @device_function
@@ -81,31 +82,6 @@ def _sorted(candidates, n, marks, ids):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _nth_largest(x, n, nth):  # type: ignore[no-untyped-def]
-    """Return the ``nth`` largest (from 1) of ``x[:n]``, which is reordered (Hoare 1961); no NaN."""
-    low, high, place = 0, n - 1, nth - 1
-    while low < high:
-        pivot = x[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while x[i] > pivot:
-                i += 1
-            while x[j] < pivot:
-                j -= 1
-            if i <= j:
-                x[i], x[j] = x[j], x[i]
-                i += 1
-                j -= 1
-        if place <= j:
-            high = j
-        elif place >= i:
-            low = i
-        else:
-            break
-    return x[place]
-
-
-@device_function
 def _keep_largest(ids, sums, n, budget, keys):  # type: ignore[no-untyped-def]
     """Move the ``budget`` largest sums and their ids to the front, in order; ties: the lower id.
 
@@ -113,7 +89,7 @@ def _keep_largest(ids, sums, n, budget, keys):  # type: ignore[no-untyped-def]
     """
     for k in range(n):
         keys[k] = sums[k] if sums[k] == sums[k] else f4(np.inf)
-    least = _nth_largest(keys, n, budget)
+    least = nth_smallest(keys, n, n - budget + 1)
     above = 0
     for k in range(n):
         above += not sums[k] <= least

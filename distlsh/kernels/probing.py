@@ -15,6 +15,7 @@ import numpy as np
 from distlsh.constants import EMPTY
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1, F4_3, I4_3, i8, void
+from distlsh.kernels.sorting import nth_smallest
 
 NO_COST = np.float32(np.inf)
 """Marks an alternative that does not exist."""
@@ -155,31 +156,6 @@ def best_flips(margins, totals, codes, out, scores):  # type: ignore[no-untyped-
 
 
 @device_function
-def _smallest(values, n, wanted):  # type: ignore[no-untyped-def]
-    """Return the ``wanted``-th smallest, from 1, of the first ``n`` values (no NaN), reordering them."""
-    low, high, place = 0, n - 1, wanted - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if place <= j:
-            high = j
-        elif place >= i:
-            low = i
-        else:
-            break
-    return values[place]
-
-
-@device_function
 def _table_means(scores, means):  # type: ignore[no-untyped-def]
     """Write the mean of each table's scores that are not infinite to ``means``."""
     for table in range(scores.shape[0]):
@@ -220,7 +196,7 @@ def keep_best(probes, scores, n_kept, scratch):  # type: ignore[no-untyped-def]
                     n += 1
         if n <= n_kept:
             continue
-        bound = _smallest(scratch, n, n_kept) if n_kept > 0 else -NO_COST
+        bound = nth_smallest(scratch, n, n_kept) if n_kept > 0 else -NO_COST
         equals = n_kept
         for i in range(n):
             if scratch[i] < bound:

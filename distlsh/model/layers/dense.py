@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from distlsh.kernels.dropout import dropout_forward
@@ -16,7 +18,7 @@ INPUT_DROPOUT, DROPOUT = 1, 16
 """Streams of a sample's randomness; hidden layer i has stream DROPOUT + i."""
 
 
-class DenseLayer:
+class DenseLayer(ABC):
     """What dense layers share: bias, activation, dropout; their products differ by their input."""
 
     def __init__(self, network: Network, i: int, room: Room) -> None:
@@ -61,11 +63,13 @@ class DenseLayer:
     def _update(self, block: Block, gradient: Floats, lr: float, step: int) -> None:
         update_rows(self._room.code, *block.views, gradient, lr, self._room.hyper, step)
 
+    @abstractmethod
     def _product(self, batch: Batch, out: Floats) -> None:
-        raise NotImplementedError
+        """Write the layer's sums, without bias, to ``out``."""
 
+    @abstractmethod
     def _spread(self, batch: Batch, delta: Floats, lr: float) -> None:
-        raise NotImplementedError
+        """Pass ``delta``, the gradient of the sums, on to the input, and step the weights."""
 
 
 class OnInstances(DenseLayer):
