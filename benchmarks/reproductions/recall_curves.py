@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 from pictures_of_digits import load
+from report_table import show
 from rich.console import Console
-from rich.table import Table
 
 from distlsh.lsh import Hasher, HashSpec
 from distlsh.lsh.rows import SparseRows
@@ -143,13 +143,8 @@ def report(curves: list[Curve], setting: str, folder: Path) -> None:
             for m, f, r in zip(c.measured, c.formula, c.retrieved, strict=True)
         ]
         lines.append([c.family, str(c.n_hashes), *cells, f"{np.abs(c.measured - c.formula).max():.3f}"])
-    shown = Table(*head, title="Recall: measured / formula (rows retrieved)")
-    for line in lines:
-        shown.add_row(*line)
     console = Console(width=190)
-    console.print(shown)
-    marks = ["---"] * len(head)
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *lines))
+    table = show(console, "Recall: measured / formula (rows retrieved)", head, lines)
     (folder / "recall_curves.md").write_text(
         f"# Recall against K and L\n\n{setting} Cells: measured / formula (share of rows retrieved).\n\n"
         f"{table}\n\n![curves](recall_curves.png)\n"

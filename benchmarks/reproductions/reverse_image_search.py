@@ -27,8 +27,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 from pictures_of_digits import SIDE, Pictures, load
+from report_table import show
 from rich.console import Console
-from rich.table import Table
 
 import distlsh
 
@@ -185,13 +185,8 @@ def report(results: list[Result], setting: str, folder: Path) -> None:
          f"{r.alone_ms:.3f}", f"{r.batch_ms:.4f}"]
         for r in results
     ]  # fmt: skip
-    shown = Table(*head, title="Reverse image search")
-    for line in lines:
-        shown.add_row(*line)
     console = Console(width=120)
-    console.print(shown)
-    marks = ["---"] * len(head)
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *lines))
+    table = show(console, "Reverse image search", head, lines)
     (folder / "reverse_image_search.md").write_text(
         f"# Reverse image search\n\n{setting}\n\n{table}\n\n"
         "Same label: of all neighbours; vote right: queries whose label most of their neighbours have.\n\n"

@@ -25,8 +25,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from report_table import show
 from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from distlsh.kernels.random import sample_seeds
@@ -215,13 +215,9 @@ def report(setting: str, tables: tuple[list[list[str]], list[list[str]]], folder
     console = Console(width=110)
     text = [f"# SLIDE's tables\n\n{setting}\n"]
     for title, (head, *lines) in zip(("Filling the tables", "Choosing active neurons"), tables, strict=True):
-        shown = Table(*head, title=title)
-        for line in lines:
-            shown.add_row(*line)
-        console.print(shown)
-        marks = ["---"] * len(head)
+        table = show(console, title, head, lines)
         text.append(f"## {title}\n")
-        text.append("\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *lines)) + "\n")
+        text.append(table + "\n")
     text.append("![time and recall](slide_tables.png)\n")
     (folder / "slide_tables.md").write_text("\n".join(text))
     console.print(f"{folder / 'slide_tables.md'} and slide_tables.png")
