@@ -29,7 +29,7 @@ from distlsh.kernels._types import (
     void,
 )
 from distlsh.kernels.hidden_layer import RELU, TANH
-from distlsh.kernels.optim import update_row
+from distlsh.kernels.optim import ONE, update_row
 from distlsh.kernels.pairs import update_pairs
 from distlsh.kernels.prefetch import prefetch, prefetch_row
 from distlsh.kernels.sorting import nth_smallest
@@ -189,11 +189,10 @@ def hashed_backward(  # type: ignore[no-untyped-def]
     bias, bias1, bias2, bias_clock            f4[h, 1] and states
     dirty                    u1[h], set to 1 where a row was changed
 
-    Concurrency: HOGWILD, lost updates allowed.  Allocates: one value.
+    Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.
     Cost: O(active neurons * active inputs) a sample.  Unchecked: ranges of indices.
     Source: Spring & Shrivastava 2017, section 5; HOGWILD (Niu et al. 2011), section 2.
     """
-    ones = np.ones((1, 1), np.float32)
     for s in range(indptr.shape[0] - 1):
         first, last = indptr[s], indptr[s + 1]
         if wants_inputs:
@@ -211,5 +210,5 @@ def hashed_backward(  # type: ignore[no-untyped-def]
                 for p in range(first, last):
                     in_delta[p] += g * w[row, indices[p]]
             update_pairs(code, w, s1, s2, clock, row, g, indices, values, first, last, lr, hyper, step)
-            update_row(code, bias, bias1, bias2, bias_clock, row, g, ones, 0, lr, hyper, step)
+            update_row(code, bias, bias1, bias2, bias_clock, row, g, ONE, 0, lr, hyper, step)
             dirty[row] = 1

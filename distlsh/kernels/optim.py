@@ -20,10 +20,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I8_1, f4, i8, void
 
 SGD, MOMENTUM, ADAGRAD, ADAGRAD_ROW, ADAM = range(5)
+
+ONE = np.ones((1, 1), np.float32)
+"""What a bias is multiplied by: a row of gradients of width 1, compiled into the kernels."""
 
 
 @device_function

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import (
     F4_1,
@@ -31,7 +29,7 @@ from distlsh.kernels._types import (
     void,
 )
 from distlsh.kernels.losses import SOFTMAX, bce_loss, round_gradients, softmax_loss
-from distlsh.kernels.optim import update_row
+from distlsh.kernels.optim import ONE, update_row
 from distlsh.kernels.prefetch import prefetch_row
 
 SAMPLES, LABELLED, LOSS, ACTIVE, RETRIEVED, ROWS_UPDATED, NON_FINITE, MACS = range(8)
@@ -75,7 +73,7 @@ def _logits(active, i, n, hidden, s, w, bias, use_bias, scale, logits):  # type:
 @device_function
 def _apply(  # type: ignore[no-untyped-def]
     active, i, gradients, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
-    bias, bias1, bias2, bias_clock, use_bias, ones, dirty, lr, hyper, step, grad,
+    bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, grad,
 ):  # fmt: skip
     """Add the kept rows' part of the hidden gradient, then step the rows."""
     for j in range(grad.shape[1]):
@@ -93,14 +91,14 @@ def _apply(  # type: ignore[no-untyped-def]
             grad[s, j] += coef * w[row, j]
         update_row(code, w, s1, s2, clock, row, coef, hidden, s, lr, hyper, step)
         if use_bias:
-            update_row(code, bias, bias1, bias2, bias_clock, row, g, ones, 0, lr, hyper, step)
+            update_row(code, bias, bias1, bias2, bias_clock, row, g, ONE, 0, lr, hyper, step)
         dirty[row] = 1
 
 
 @device_function
 def _sample(  # type: ignore[no-untyped-def]
     active, i, b0, b1_, n, hidden, s, loss_code, log_q, scale, tau, seed, code, w, s1, s2, clock,
-    bias, bias1, bias2, bias_clock, use_bias, ones, dirty, lr, hyper, step, logits, kept, grad, counters,
+    bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, logits, kept, grad, counters,
 ):  # fmt: skip
     """Train one sample on the active set in row ``i`` of ``active``."""
     counters[SAMPLES] += 1.0
@@ -127,7 +125,7 @@ def _sample(  # type: ignore[no-untyped-def]
     counters[ROWS_UPDATED] += n_kept
     _apply(
         active, i, logits, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
-        bias, bias1, bias2, bias_clock, use_bias, ones, dirty, lr, hyper, step, grad,
+        bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, grad,
     )  # fmt: skip
 
 
@@ -166,15 +164,14 @@ def output_step(  # type: ignore[no-untyped-def]
                before that sample's update, after the updates of the samples before it
     counters   f8[16], added to; a sample whose loss is not finite is counted and changes nothing
 
-    Concurrency: HOGWILD, lost updates allowed.  Allocates: one value.
+    Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.
     Cost: O(active * d) reads, O(kept * d) writes.  Unchecked: ranges of rows and bounds.
     Source: SLIDE (Chen et al. 2019), section 3; log-Q: Bengio & Senecal 2008, and Jean et al. 2015.
     """
-    ones = np.ones((1, 1), np.float32)
     for s in range(hidden.shape[0]):
         _sample(
             active, s, bounds[s, 0], bounds[s, 1], bounds[s, 2], hidden, s, loss_code, log_q, scale, tau,
-            seeds[s], code, w, s1, s2, clock, bias, bias1, bias2, bias_clock, use_bias, ones, dirty,
+            seeds[s], code, w, s1, s2, clock, bias, bias1, bias2, bias_clock, use_bias, dirty,
             lr, hyper, step, logits, kept, grad, counters,
         )  # fmt: skip
 
@@ -207,10 +204,9 @@ def dense_output_step(  # type: ignore[no-untyped-def]
     swapped               i4[n_labels], scratch
     The others as in ``output_step``, with cap = n_labels; repeated labels of an instance count once.
 
-    Concurrency: HOGWILD, lost updates allowed.  Allocates: one value.  Cost: O(m * n_labels * d).
+    Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.  Cost: O(m * n_labels * d).
     Unchecked: ranges of rows and labels.
     """
-    ones = np.ones((1, 1), np.float32)
     n = order.shape[1]
     for s in range(hidden.shape[0]):
         n_labels = 0
@@ -222,7 +218,7 @@ def dense_output_step(  # type: ignore[no-untyped-def]
                 n_labels += 1
         _sample(
             order, 0, n_labels, n, n, hidden, s, loss_code, False, scale, tau,
-            seeds[s], code, w, s1, s2, clock, bias, bias1, bias2, bias_clock, use_bias, ones, dirty,
+            seeds[s], code, w, s1, s2, clock, bias, bias1, bias2, bias_clock, use_bias, dirty,
             lr, hyper, step, logits, kept, grad, counters,
         )  # fmt: skip
         for k in range(n_labels - 1, -1, -1):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import (
     F4_1,
@@ -27,7 +25,7 @@ from distlsh.kernels._types import (
 )
 from distlsh.kernels.hashed_layer import pair_sums
 from distlsh.kernels.losses import SOFTMAX, bce_loss, round_gradients, softmax_loss
-from distlsh.kernels.optim import update_row
+from distlsh.kernels.optim import ONE, update_row
 from distlsh.kernels.output_layer import (
     ACTIVE,
     LABELLED,
@@ -109,11 +107,10 @@ def pairs_output_step(  # type: ignore[no-untyped-def]
     The others as in ``output_layer.output_step``: a sample's logits, gradients and updates are of
     its active outputs and active inputs alone.
 
-    Concurrency: HOGWILD, lost updates allowed.  Allocates: one value.
+    Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.
     Cost: O(active * pairs) reads, O(kept * pairs) writes.  Unchecked: ranges of rows and bounds.
     Source: Spring & Shrivastava 2017, section 5; SLIDE (Chen et al. 2019), section 3.
     """
-    ones = np.ones((1, 1), np.float32)
     for s in range(indptr.shape[0] - 1):
         first, last = indptr[s], indptr[s + 1]
         b0, n = bounds[s, 0], bounds[s, 2]
@@ -141,5 +138,5 @@ def pairs_output_step(  # type: ignore[no-untyped-def]
                 grad[p] += coef * w[row, indices[p]]
             update_pairs(code, w, s1, s2, clock, row, coef, indices, values, first, last, lr, hyper, step)
             if use_bias:
-                update_row(code, bias, bias1, bias2, bias_clock, row, g, ones, 0, lr, hyper, step)
+                update_row(code, bias, bias1, bias2, bias_clock, row, g, ONE, 0, lr, hyper, step)
             dirty[row] = 1

@@ -13,7 +13,7 @@ _LINE = 16
 _WHOLE = 512
 _START = 128
 """Rows up to ``_WHOLE`` wide are asked for whole; of a wider row the start is enough, as
-the hardware prefetcher follows it.  Both measured with ``benchmarks/kernels/model.py``."""
+the hardware prefetcher follows it.  Both measured with ``benchmarks/kernels/roofline.py``."""
 
 
 def _make_prefetch(level):  # type: ignore[no-untyped-def]
