@@ -6,7 +6,6 @@ CPython's resource tracker, so a child that exits never takes the weights along.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
@@ -19,20 +18,20 @@ from numpy.typing import NDArray
 
 from distlsh.errors import ResourceError, UsageError
 from distlsh.shm.names import SEGMENT_DIR
+from distlsh.shm.pages import collapse, map_aligned
 from distlsh.shm.spec import ArraySpec
 
 
 class Arena(Mapping[str, "NDArray[Any]"]):
     """Named arrays in one segment, each from the start of a cache line.
 
-    `create` makes the segment (mode 0600, zeroed, all its pages reserved) and owns
-    it; `attach` maps one that exists.  Only the creator calls `unlink`.
+    `create` makes the segment (mode 0600, zeroed, all its pages reserved, huge ones where the
+    kernel can) and owns it; `attach` maps one that exists.  Only the creator calls `unlink`.
     """
 
-    def __init__(self, name: str, specs: Iterable[ArraySpec], buffer: mmap.mmap) -> None:
+    def __init__(self, name: str, specs: Iterable[ArraySpec], buffer: Any) -> None:
         self.name = name
         self.specs = tuple(specs)
-        self._buffer = buffer
         self._arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for spec in self.specs:
@@ -50,8 +49,7 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         path = SEGMENT_DIR / name
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            _reserve(descriptor, arena_bytes(specs))
-            return cls(name, specs, _map(descriptor, specs))
+            return cls(name, specs, _reserve(descriptor, arena_bytes(specs)))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -66,7 +64,7 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         try:
             if os.fstat(descriptor).st_size != arena_bytes(specs):
                 raise UsageError(f"segment {name} does not have the size its arrays need")
-            return cls(name, specs, _map(descriptor, specs))
+            return cls(name, specs, map_aligned(descriptor, arena_bytes(specs)))
         finally:
             os.close(descriptor)
 
@@ -94,10 +92,8 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         return {spec.name: self._arrays[spec.name] for spec in self.specs if spec.persistent}
 
     def close(self) -> None:
-        """Unmap the segment here, unless someone still holds one of its arrays."""
+        """Let go of the segment; it is unmapped here when nobody holds one of its arrays any more."""
         self._arrays.clear()
-        with contextlib.suppress(BufferError):
-            self._buffer.close()
 
     def unlink(self) -> None:
         """Remove the segment's name; its memory goes when the last process unmaps it."""
@@ -116,22 +112,27 @@ def _check_unique(specs: tuple[ArraySpec, ...]) -> None:
         raise UsageError(f"array names given twice: {', '.join(sorted(twice))}")
 
 
-def _reserve(descriptor: int, n_bytes: int) -> None:
+def _reserve(descriptor: int, n_bytes: int) -> Any:
+    """Give the file its size and all its pages; return it mapped."""
     # Reserving now turns a later SIGBUS in some worker into an error here.
     try:
-        os.posix_fallocate(descriptor, 0, n_bytes)
+        os.ftruncate(descriptor, n_bytes)
+        _check_room(descriptor, n_bytes)
+        buffer = map_aligned(descriptor, n_bytes)
+        if collapse(buffer, descriptor) < n_bytes:
+            os.posix_fallocate(descriptor, 0, n_bytes)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
             raise
         raise ResourceError(
             f"{SEGMENT_DIR} has no room for {n_bytes / 2**30:.2f} GiB; lower model.hidden or lsh.n_tables, "
             f"or enlarge it (mount -o remount,size=... {SEGMENT_DIR})"
         ) from error
-
-
-def _map(descriptor: int, specs: tuple[ArraySpec, ...]) -> mmap.mmap:
-    buffer = mmap.mmap(descriptor, arena_bytes(specs))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages for shared memory
-            buffer.madvise(mmap.MADV_HUGEPAGE)
     return buffer
+
+
+def _check_room(descriptor: int, n_bytes: int) -> None:
+    # Beforehand: filling memory to find that it is too small would hurt others.
+    found = os.fstatvfs(descriptor)
+    if found.f_blocks and n_bytes > found.f_bavail * found.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -111,10 +111,14 @@ def _memory() -> Iterator[Finding]:
 
 
 def _huge_pages() -> Iterator[Finding]:
+    from distlsh.shm.pages import can_collapse
+
     folder = Path("/sys/kernel/mm/transparent_hugepage")
     for name, title in (("enabled", "huge pages"), ("shmem_enabled", "huge pages, shared")):
         chosen = _chosen(_read(folder / name))
-        if chosen in ("always", "advise", "within_size", "madvise"):
+        if name == "shmem_enabled" and can_collapse():
+            yield Finding(title, "made on request, whatever the host's setting")
+        elif chosen in ("always", "advise", "within_size", "madvise"):
             yield Finding(title, chosen)
         else:
             yield Finding(
