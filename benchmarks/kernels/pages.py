@@ -49,7 +49,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def _measure(huge: bool, n_rows: int, width: int, n_reads: int) -> dict[str, float]:
     specs = [ArraySpec("rows", (n_rows, width), "f4")]
     name = new_run_id()
-    small = mock.patch("distlsh.shm.arena.collapse", return_value=0)
+    small = mock.patch("distlsh.shm.pages.collapse", return_value=False)
     with nullcontext() if huge else small:
         started = time.perf_counter()
         arena = Arena.create(name, specs)

@@ -113,6 +113,9 @@ def _check_resume(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, config: Config) -> int:
+    from distlsh.runtime.processes import server_of
+
+    server_of(config).start()  # it loads the children's kernels while this process loads its own
     import psutil
 
     from distlsh.cli.display import make_display

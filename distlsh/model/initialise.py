@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 from zlib import crc32
 
 from distlsh.errors import ShapeError
@@ -36,8 +37,9 @@ def initialise(
     n_parts: int = 1,
     *,
     warm_start: bool = False,
+    layers: Literal["all", "hidden", "output"] = "all",
 ) -> None:
-    """Write the first values of slice ``part`` of every array's rows.
+    """Write the first values of slice ``part`` of every array's rows, or of some layers'.
 
     Values depend on ``seed``, array and row alone, so the parts equal the whole.  Rows of the
     input and hidden layers are normal, with standard deviation 1 / sqrt(width) (input), sqrt(2 /
@@ -50,6 +52,8 @@ def initialise(
     adagrad = spec.optimizer.startswith("adagrad")
     hashed = {f"{layer_name(i)}.weights" for i in spec.hashed}
     for name, block in network.blocks.items():
+        if layers != "all" and name.startswith("output.") != (layers == "output"):
+            continue
         rows = part_of(len(block.weights), part, n_parts)
         sd = 0.0
         if name == "input.weights":
@@ -61,9 +65,10 @@ def initialise(
         sd *= _HASHED if name in hashed else 1.0
         _fill(block, rows, sd, _array_seed(seed, name))
         _fill_states(block, rows, spec.adagrad_init if adagrad else 0.0)
-    first, last = part_of(spec.n_labels, part, n_parts)
-    network.dirty[first:last] = 0
-    if part == 0:
+    if layers != "hidden":
+        first, last = part_of(spec.n_labels, part, n_parts)
+        network.dirty[first:last] = 0
+    if part == 0 and layers != "output":
         for marks in network.marks.values():
             marks[:] = 0
 

@@ -342,6 +342,7 @@ class RunMachine:
 
 def _from_scratch(plan: Plan) -> Iterable[Step]:
     yield Parallel("init", plan.init_parts, 1)
+    yield Parallel("init_output", plan.init_parts, 1)
     if plan.warm_start:
         yield Parallel("warm_start", plan.n_train, plan.chunk)
         yield Parallel("warm_finish", plan.n_labels, plan.label_chunk)

@@ -120,6 +120,9 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     total_s: float
     start_s: float  # from the command to the first work of training, its warm start included
     first_step_s: float = 0.0  # from the command to the first gradient step
+    # seconds from the command to: "imported", "data" opened, "memory" made, "first_task", the first moment
+    # of each stage ("init", "warm start", ...), "first_step"
+    start_timeline: dict[str, float] = msgspec.field(default_factory=dict)
     p_at_1: float | None = None
     p_at_3: float | None = None
     p_at_5: float | None = None

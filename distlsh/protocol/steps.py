@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from distlsh.protocol.ledger import Ledger
 
-_SHOWN = {"init": "init", "warm_start": "warm start", "warm_finish": "warm start"}
+_SHOWN = {"init": "init", "init_output": "init", "warm_start": "warm start", "warm_finish": "warm start"}
 
 
 @dataclass

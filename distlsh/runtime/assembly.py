@@ -119,9 +119,10 @@ def assemble(
     """Make arena, sockets and staff; ``stack`` ends them in reverse order, children first."""
     sizes = data.sizes
     run_id = new_run_id()
-    arena = Arena.create(run_id, plan_arrays(config, sizes))
+    arena = Arena.create(run_id, plan_arrays(config, sizes), wait=False)
     stack.callback(arena.close)
     stack.callback(_remove_segments, run_id)
+    arena.reserved(lambda name: name.startswith("runtime."))
     arena["runtime.slots"][:, 0] = -1
     sockets = make_socket_dir(run_id)
     stack.callback(remove, sockets)

@@ -41,3 +41,9 @@ class RunClock:
     def mark(self, name: str) -> None:
         """Remember when ``name`` first happened."""
         self.marks.setdefault(name, self.total_s)
+
+    def start(self) -> dict[str, float]:
+        """Return when each part of the start ended or began, until the first gradient step; in order."""
+        last = self.marks.get("first_step", float("inf"))
+        found = sorted(self.marks.items(), key=lambda mark: mark[1])
+        return {name: round(at, 3) for name, at in found if at <= last}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,15 @@ from distlsh.runtime.stop_signals import StopSignals
 _POLL_S = 0.1
 _ACCOUNTS = {"evaluate": "eval", "finish": None}
 """What the time of a stage is charged to, where it is not training."""
+
+_BEFORE_OUTPUT = ("init",)
+"""Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
+
+
+def _needs(kind: str) -> Callable[[str], bool]:
+    """Return which arrays a task of this kind touches, of those that are still being given their pages."""
+    early = kind in _BEFORE_OUTPUT
+    return lambda name: not (early and name.startswith(("output.", "tables.")))
 
 
 def _promise(told: Tuned) -> str:
@@ -202,6 +212,7 @@ class Coordinator:
         stage = self._machine.stage
         if stage == "start" or not (self._machine.ready_workers or "first_task" in self._clock.marks):
             return
+        self._clock.mark(stage)
         after_training = self._machine.position.stage == "final" and stage == "checkpoint"
         self._clock.switch(None if after_training else _ACCOUNTS.get(stage, "train"))
 
@@ -226,9 +237,12 @@ class Coordinator:
                 self._save(position)
 
     def _assign(self, worker: int, task: Task) -> None:
+        self._arena.reserved(_needs(task.kind))
         self._clock.mark("first_task")
-        if task.kind == "train":
+        if task.kind == "train" and "first_step" not in self._clock.marks:
             self._clock.mark("first_step")
+            parts = (f"{name} {at:.2f}" for name, at in self._clock.start().items())
+            self.notice("info", f"seconds from the command: {', '.join(parts)}")
         self._staff.tell(worker_role(worker), Assign(task))
 
     def _write_order(self, epoch: int) -> None:

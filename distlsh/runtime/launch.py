@@ -8,11 +8,9 @@ from typing import Any
 
 from distlsh.config.load import dump_yaml
 from distlsh.config.schema import Config
-from distlsh.constants import TUNED_FAMILIES
 from distlsh.data.opening import open_pair
 from distlsh.errors import DistlshError, RunInterrupted
 from distlsh.evaluation.baseline import popularity_baseline
-from distlsh.model.spec import active_neurons
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Summary
@@ -23,7 +21,7 @@ from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.layout import memory_plan
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
-from distlsh.runtime.processes import ForkServer
+from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
@@ -81,9 +79,10 @@ class _Session:
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
         sweep()
         self._check_run_dir(resume, new_dir)
-        server = ForkServer(_modules(self.config))
+        server = server_of(self.config)
         self.stack.callback(server.stop)
         server.start()
+        self.clock.mark("imported")
         data = self._load()
         memory_plan(self.config, data.sizes, data.n_bytes).check()
         self.run_dir = self._open_run_dir(resume, new_dir)
@@ -114,6 +113,7 @@ class _Session:
         self.clock.switch("load")
         data = Data(*open_pair(self.config.data, on_build=self.observer.parsing))
         self.clock.switch(None)
+        self.clock.mark("data")
         return data
 
     def _check_run_dir(self, resume: Path | None, new_dir: Path | None) -> None:
@@ -138,6 +138,7 @@ class _Session:
         self.signals.patient = True  # no end between making a thing and registering its own
         parts = assemble(self.config, data, self.run_dir, server, self.signals.fileno, self.stack)
         self.signals.patient = False
+        self.clock.mark("memory")
         if self.signals.requested:
             raise StopNow
         return parts
@@ -209,16 +210,3 @@ class _Session:
             energy_j=coordinator.energy.joules(),
             run_dir=str(self.run_dir.path),
         )
-
-
-def _modules(config: Config) -> list[str]:
-    """Return the modules, and so the kernels, that this run's children need beside those of every run."""
-    hashed: set[str] = {config.lsh.family}
-    found = []
-    if active_neurons(config.model):
-        hashed.add(config.lsh.hidden.family)
-        found += ["distlsh.model.layers.build", "distlsh.model.pairs_output"]
-    if config.lsh.auto is not None:
-        hashed |= set(TUNED_FAMILIES)
-        found.append("distlsh.runtime.tuner")
-    return [*found, *(f"distlsh.lsh.families.{family}" for family in sorted(hashed))]

@@ -14,6 +14,10 @@ import multiprocess
 import multiprocess.forkserver
 import multiprocess.resource_tracker
 
+from distlsh.config.schema import Config
+from distlsh.config.shares import layer_shares
+from distlsh.constants import TUNED_FAMILIES
+
 _PRELOAD = ["distlsh.runtime.preload"]
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -51,6 +55,27 @@ class ForkServer:
         multiprocess.forkserver._forkserver._stop()
         with contextlib.suppress(ChildProcessError, AttributeError):
             multiprocess.resource_tracker._resource_tracker._stop()
+
+
+def server_of(config: Config) -> ForkServer:
+    """Return the fork server of a run: one a process, however often this is called.
+
+    Light to import and quick: a command starts it before it imports what the run itself needs.
+    """
+    return ForkServer(_modules(config))
+
+
+def _modules(config: Config) -> list[str]:
+    """Return the modules, and so the kernels, that this run's children need beside those of every run."""
+    hashed: set[str] = {config.lsh.family}
+    found = []
+    if min(layer_shares(config.model)) < 1:
+        hashed.add(config.lsh.hidden.family)
+        found += ["distlsh.model.layers.build", "distlsh.model.pairs_output"]
+    if config.lsh.auto is not None:
+        hashed |= set(TUNED_FAMILIES)
+        found.append("distlsh.runtime.tuner")
+    return [*found, *(f"distlsh.lsh.families.{family}" for family in sorted(hashed))]
 
 
 @contextlib.contextmanager

@@ -71,6 +71,7 @@ class Saver:
         self._check_same_run(path, state)
         if self._chosen is not None:
             self._chosen.restore(state)
+        self._arena.reserved()
         for name, array in self._persistent().items():
             if name not in arrays and state["position"]["stage"] == "final" and _is_state(name):
                 continue  # all that is left is to evaluate

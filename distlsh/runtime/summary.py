@@ -57,6 +57,7 @@ def summarise(
         total_s=round(clock.total_s, 3),
         start_s=round(clock.marks.get("first_task", 0.0), 3),
         first_step_s=round(clock.marks.get("first_step", 0.0), 3),
+        start_timeline=clock.start(),
         load_s=round(clock.seconds("load"), 3),
         compile_s=round(clock.seconds("compile"), 3),
         **averages,

@@ -92,8 +92,10 @@ class Worker:
         seed = self._config.train.seed
         match task.kind:
             case "init":
-                warm = self._config.model.warm_start
-                initialise(self._network, seed, task.first, self._setup.init_parts, warm_start=warm)
+                initialise(self._network, seed, task.first, self._setup.init_parts, layers="hidden")
+            case "init_output":
+                warm, parts = self._config.model.warm_start, self._setup.init_parts
+                initialise(self._network, seed, task.first, parts, warm_start=warm, layers="output")
             case "warm_start":
                 for rows in self._blocks(np.arange(task.first, task.last)):
                     warm_start_add(self._network, self._train, rows)

@@ -6,10 +6,11 @@ CPython's resource tracker, so a child that exits never takes the weights along.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from distlsh.errors import ResourceError, UsageError
 from distlsh.shm.names import SEGMENT_DIR
-from distlsh.shm.pages import collapse, map_aligned
+from distlsh.shm.pages import Reservation, map_aligned
 from distlsh.shm.spec import ArraySpec
 
 
@@ -29,9 +30,12 @@ class Arena(Mapping[str, "NDArray[Any]"]):
     kernel can) and owns it; `attach` maps one that exists.  Only the creator calls `unlink`.
     """
 
-    def __init__(self, name: str, specs: Iterable[ArraySpec], buffer: Any) -> None:
+    def __init__(
+        self, name: str, specs: Iterable[ArraySpec], buffer: Any, reservation: Reservation | None = None
+    ) -> None:
         self.name = name
         self.specs = tuple(specs)
+        self._reservation = reservation
         self._arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for spec in self.specs:
@@ -39,8 +43,10 @@ class Arena(Mapping[str, "NDArray[Any]"]):
             offset += spec.padded_bytes
 
     @classmethod
-    def create(cls, name: str, specs: Iterable[ArraySpec]) -> Arena:
+    def create(cls, name: str, specs: Iterable[ArraySpec], *, wait: bool = True) -> Arena:
         """Create the segment ``name`` for ``specs``.
+
+        wait  until all pages are there; else none may be touched, by anyone, before `reserved` returned
 
         Raises ResourceError where /dev/shm has no room, UsageError for a name twice.
         """
@@ -49,7 +55,11 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         path = SEGMENT_DIR / name
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            return cls(name, specs, _reserve(descriptor, arena_bytes(specs)))
+            buffer = _sized(descriptor, arena_bytes(specs))
+            arena = cls(name, specs, buffer, Reservation(descriptor, buffer))
+            if wait:
+                arena.reserved()
+            return arena
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -91,8 +101,25 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         """Return the arrays that a checkpoint holds."""
         return {spec.name: self._arrays[spec.name] for spec in self.specs if spec.persistent}
 
+    def reserved(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Return when the arrays whose names are ``wanted`` have their pages.
+
+        Raises ResourceError where /dev/shm has no room for them.
+        """
+        if self._reservation is None:
+            return
+        first = 0
+        for spec in self.specs:
+            if wanted(spec.name):
+                with _no_room(self.n_bytes):
+                    self._reservation.wait(first, first + spec.padded_bytes)
+            first += spec.padded_bytes
+
     def close(self) -> None:
         """Let go of the segment; it is unmapped here when nobody holds one of its arrays any more."""
+        if self._reservation is not None:
+            self._reservation.stop()
+            self._reservation = None
         self._arrays.clear()
 
     def unlink(self) -> None:
@@ -112,15 +139,21 @@ def _check_unique(specs: tuple[ArraySpec, ...]) -> None:
         raise UsageError(f"array names given twice: {', '.join(sorted(twice))}")
 
 
-def _reserve(descriptor: int, n_bytes: int) -> Any:
-    """Give the file its size and all its pages; return it mapped."""
-    # Reserving now turns a later SIGBUS in some worker into an error here.
-    try:
+def _sized(descriptor: int, n_bytes: int) -> Any:
+    """Give the file its size; return it mapped."""
+    with _no_room(n_bytes):
         os.ftruncate(descriptor, n_bytes)
-        _check_room(descriptor, n_bytes)
-        buffer = map_aligned(descriptor, n_bytes)
-        if collapse(buffer, descriptor) < n_bytes:
-            os.posix_fallocate(descriptor, 0, n_bytes)
+        found = os.fstatvfs(descriptor)
+        # Beforehand: filling memory to find that it is too small would hurt others.
+        if found.f_blocks and n_bytes > found.f_bavail * found.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return map_aligned(descriptor, n_bytes)
+
+
+@contextlib.contextmanager
+def _no_room(n_bytes: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
             raise
@@ -128,11 +161,3 @@ def _reserve(descriptor: int, n_bytes: int) -> Any:
             f"{SEGMENT_DIR} has no room for {n_bytes / 2**30:.2f} GiB; lower model.hidden or lsh.n_tables, "
             f"or enlarge it (mount -o remount,size=... {SEGMENT_DIR})"
         ) from error
-    return buffer
-
-
-def _check_room(descriptor: int, n_bytes: int) -> None:
-    # Beforehand: filling memory to find that it is too small would hurt others.
-    found = os.fstatvfs(descriptor)
-    if found.f_blocks and n_bytes > found.f_bavail * found.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -53,19 +53,55 @@ def map_aligned(descriptor: int, n_bytes: int) -> Any:
     return buffer
 
 
-def collapse(buffer: Any, descriptor: int) -> int:
-    """Back every whole 2 MiB of the file behind ``buffer`` with a huge page; return how many bytes are.
+class Reservation:
+    """Gives a new file its pages in the background: whoever touches one before may be killed by SIGBUS.
 
-    The file's bytes must be zero or unreserved.  What fails, for want of memory or of a kernel that
-    can, is left in small pages or unreserved.
+    Every whole 2 MiB becomes a huge page where the kernel can.  The file's end comes first, then
+    the rest from its beginning.
     """
-    start, n_bytes = ctypes.addressof(buffer), len(buffer) // HUGE_BYTES * HUGE_BYTES
-    if not n_bytes or not _collapse(descriptor, start, 0, HUGE_BYTES):
-        return 0
-    slices = [(first, min(_SLICE, n_bytes - first)) for first in range(HUGE_BYTES, n_bytes, _SLICE)]
-    with ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)))) as pool:
-        done = pool.map(lambda one: one[1] if _collapse(descriptor, start, *one) else 0, slices)
-        return HUGE_BYTES + sum(done)
+
+    def __init__(self, descriptor: int, buffer: Any) -> None:
+        """Start on the file behind ``buffer``, all of it; the descriptor may be closed afterwards."""
+        self._descriptor = os.dup(descriptor)
+        self._buffer = buffer  # held: the mapping must outlive the threads
+        n_bytes = len(buffer)
+        starts = list(range(0, n_bytes, _SLICE))
+        self._pool = ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)), len(starts)))
+        self._huge = True
+        self._slices = {
+            first: self._pool.submit(self._reserve, first, min(_SLICE, n_bytes - first))
+            for first in (starts[-1], *starts[:-1])
+        }
+
+    def wait(self, first: int, last: int) -> None:
+        """Return when the bytes [first, last) have their pages; raise OSError where they cannot have them."""
+        for start, slice_ in self._slices.items():
+            if start < last and first < start + _SLICE:
+                slice_.result()
+
+    def stop(self) -> None:
+        """Give up what has not begun; return when nothing is under way."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _reserve(self, first: int, n_bytes: int) -> None:
+        if self._huge:
+            self._huge = collapse(self._buffer, self._descriptor, first, n_bytes)
+        os.posix_fallocate(self._descriptor, first, n_bytes)  # of what has pages, nothing is changed
+
+
+def collapse(buffer: Any, descriptor: int, first: int, n_bytes: int) -> bool:
+    """Back every whole 2 MiB of the bytes [first, first + n_bytes) with a huge page; tell whether all are.
+
+    ``first`` is a multiple of 2 MiB.  False where memory is short or the kernel cannot do it.
+    """
+    n_bytes = n_bytes // HUGE_BYTES * HUGE_BYTES
+    for place in range(first, first + n_bytes, HUGE_BYTES):
+        os.posix_fallocate(descriptor, place, mmap.PAGESIZE)  # of nothing, nothing is made
+    address = ctypes.addressof(buffer) + first
+    return not n_bytes or int(_libc.madvise(address, n_bytes, _MADV_COLLAPSE)) == 0
 
 
 def can_collapse() -> bool:
@@ -73,20 +109,11 @@ def can_collapse() -> bool:
     descriptor = os.memfd_create("distlsh-huge", os.MFD_CLOEXEC)
     try:
         os.ftruncate(descriptor, HUGE_BYTES)
-        return collapse(map_aligned(descriptor, HUGE_BYTES), descriptor) > 0
+        return collapse(map_aligned(descriptor, HUGE_BYTES), descriptor, 0, HUGE_BYTES)
     except (OSError, ResourceError):
         return False
     finally:
         os.close(descriptor)
-
-
-def _collapse(descriptor: int, start: int, first: int, n_bytes: int) -> bool:
-    try:
-        for place in range(first, first + n_bytes, HUGE_BYTES):
-            os.posix_fallocate(descriptor, place, mmap.PAGESIZE)  # of nothing, nothing is made
-    except OSError:
-        return False  # full: whoever reserves the rest says so
-    return int(_libc.madvise(start + first, n_bytes, _MADV_COLLAPSE)) == 0
 
 
 def _mmap(address: int | None, n_bytes: int, protection: int, flags: int, descriptor: int) -> int:

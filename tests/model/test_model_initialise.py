@@ -115,3 +115,14 @@ def test_counts_of_another_size_are_refused():
     """Counts must be one a label."""
     with pytest.raises(ShapeError, match="3 label counts for 57 labels"):
         warm_start_finish(make_network(SPEC), np.zeros(3, np.int64), 1, 0, 57)
+
+
+def test_hidden_and_output_layers_together_are_the_whole():
+    """The two calls that leave out the other's layers write what one call for all writes."""
+    whole, halves = make_network(SPEC), make_network(SPEC, 3)
+    initialise(whole, 5)
+    initialise(halves, 5, layers="output")
+    assert not np.array_equal(halves.layers[0].weights, whole.layers[0].weights)
+    initialise(halves, 5, layers="hidden")
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(array, halves.arrays[name], err_msg=name)

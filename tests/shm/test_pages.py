@@ -11,7 +11,7 @@ import pytest
 
 from distlsh.shm import pages
 from distlsh.shm.names import SEGMENT_DIR, new_run_id
-from distlsh.shm.pages import HUGE_BYTES, collapse, map_aligned
+from distlsh.shm.pages import HUGE_BYTES, Reservation, collapse, map_aligned
 
 
 @pytest.fixture
@@ -52,18 +52,39 @@ def test_a_mapping_lives_as_long_as_an_array_over_it(segment):
     assert not mapped(address)
 
 
-def test_collapsed_pages_are_zero_and_whole_huge_pages(segment):
-    """What was collapsed is a number of huge pages and still reads as zeros, the tail left out."""
+def test_collapsed_pages_are_zero_and_writable(segment):
+    """What was collapsed still reads as zeros, in whole and in its tail, and keeps what is written."""
     n = 3 * HUGE_BYTES + 4096
     buffer = map_aligned(segment, n)
-    done = collapse(buffer, segment)
-    assert done in (0, 3 * HUGE_BYTES)  # 0: a kernel before 6.1
-    assert not np.frombuffer(buffer, np.uint8).any()
+    collapse(buffer, segment, 0, n)  # False on a kernel before 6.1
+    array = np.frombuffer(buffer, np.uint8)
+    assert not array.any()
+    array[:] = 3
+    assert np.frombuffer(map_aligned(segment, n), np.uint8).min() == 3
 
 
-def test_a_kernel_that_cannot_collapse_is_no_error(segment, monkeypatch):
-    """Where the kernel refuses, nothing is collapsed and the bytes stay as they were."""
-    monkeypatch.setattr(pages, "_MADV_COLLAPSE", 9999)
-    buffer = map_aligned(segment, 3 * HUGE_BYTES)
-    assert collapse(buffer, segment) == 0
-    assert not np.frombuffer(buffer, np.uint8).any()
+@pytest.mark.parametrize("advice", [25, 9999])
+def test_a_reservation_gives_every_byte_its_page(segment, monkeypatch, advice):
+    """All blocks of the file are there after waiting, also where the kernel makes no huge pages."""
+    monkeypatch.setattr(pages, "_MADV_COLLAPSE", advice)
+    n = 3 * HUGE_BYTES + 4096
+    reservation = Reservation(segment, map_aligned(segment, n))
+    reservation.wait(0, n)
+    assert os.fstat(segment).st_blocks * 512 >= n
+    reservation.stop()
+
+
+def test_a_reservation_can_be_given_up(segment):
+    """After stop nothing is under way any more, and stopping again is no error."""
+    reservation = Reservation(segment, map_aligned(segment, HUGE_BYTES))
+    reservation.stop()
+    reservation.stop()
+
+
+def test_what_failed_to_be_reserved_is_raised(segment, monkeypatch):
+    """An error of the file system reaches whoever waits for the bytes."""
+    monkeypatch.setattr(pages.os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    reservation = Reservation(segment, map_aligned(segment, HUGE_BYTES))
+    with pytest.raises(OSError, match="full"):
+        reservation.wait(0, 1)
+    reservation.stop()
