@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
-from distlsh.constants import SPARSE_BLOCK, TUNED_FAMILIES
+from distlsh.constants import RECALL_K, SPARSE_BLOCK, TUNED_FAMILIES
 from distlsh.data.dataset import Dataset
 from distlsh.data.opening import open_pair
 from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
-from distlsh.evaluation.evaluate import evaluate_rows, exact_labels
+from distlsh.evaluation.evaluate import evaluate_rows
 from distlsh.evaluation.features import FeatureRows
-from distlsh.evaluation.parallel import in_blocks
+from distlsh.evaluation.parallel import in_blocks, n_cores
 from distlsh.evaluation.propensity import inv_propensity
+from distlsh.evaluation.ranker import ExactRanker
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.evaluation.tables import TableView, lsh_topk
 from distlsh.lsh.stats import TableStats
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Progress = Callable[[int, int], None]
 
 METHODS = ("exact", "lsh")
 FILE_BLOCK = 16_384
@@ -63,6 +65,7 @@ class Model:
         self.config = msgspec.convert(state["config"], Config)
         self.spec = NetworkSpec.from_dict(state["model"])
         self._network = Network(self.spec, arrays)
+        self._exact = ExactRanker(self._network)
         self._tables = TableView(arrays, state["lsh"]) if state["lsh"] else None
         self._hidden_tables = _hidden_tables(arrays, state.get("hidden_lsh", {}))
         self._state = state
@@ -158,7 +161,7 @@ class Model:
         sample: int = 512,
         seed: int = 1,
         without_labels: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Tuning:
         """Measure which hash functions of the output's rows find the k outputs of highest logit.
 
@@ -205,12 +208,14 @@ class Model:
         lsh: bool = True,
         inverse: Floats | None = None,
         kind: str = "final",
+        progress: Progress | None = None,
     ) -> Evaluation:
         """Return the ranking metrics on rows i8[m] of a data set (None: all), on all cores.
 
         lsh      also by LSH inference, with the recall of the tables, if the model has tables
         inverse  f4[n_labels], inverse propensities; None: those of the training data, or
                  ones, with a warning in the log, where that cannot be opened
+        progress  called with (rows done, rows)
 
         Rows without labels do not count.  ShapeError if the data does not fit the model.
         """
@@ -222,13 +227,16 @@ class Model:
         view, method = (self._tables, "lsh") if lsh else (None, "exact")
         parts: list[EvalSums] = []
         start = time.perf_counter()
+        codes = self._exact.codes(RECALL_K) if len(chosen) else None
 
         def work(first: int, last: int) -> None:
             hasher, tables = (view.hasher(), view.tables) if view is not None else (None, None)
             some, choosers = chosen[first:last], self._choosers(method)
-            parts.append(evaluate_rows(self._network, hasher, tables, dataset, some, inverse, choosers))
+            parts.append(
+                evaluate_rows(self._network, hasher, tables, dataset, some, inverse, choosers, codes)
+            )
 
-        in_blocks(len(chosen), work)
+        in_blocks(len(chosen), work, progress=progress)
         eval_s = time.perf_counter() - start
         return to_evaluation(sum(parts, EvalSums()), kind=kind, eval_s=eval_s, **self._position())
 
@@ -278,7 +286,9 @@ class Model:
         ids, scores = np.empty((n_rows, k), np.int64), np.empty((n_rows, k), np.float32)
 
         def work(first: int, last: int) -> None:
-            ids[first:last], scores[first:last] = self._topk(hidden(first, last), k, method)
+            some = hidden(first, last)
+            threads = n_cores() if len(some) == n_rows else 1
+            ids[first:last], scores[first:last] = self._topk(some, k, method, threads)
 
         in_blocks(n_rows, work)
         return ids, scores
@@ -291,9 +301,9 @@ class Model:
         if not 1 <= k <= self.spec.n_labels:
             raise ShapeError(f"k is {k}; it must be between 1 and the model's {self.spec.n_labels} labels")
 
-    def _topk(self, hidden: Floats, k: int, method: str) -> tuple[NDArray[Any], Floats]:
+    def _topk(self, hidden: Floats, k: int, method: str, n_threads: int) -> tuple[NDArray[Any], Floats]:
         if method == "exact" or self._tables is None:
-            return exact_labels(self._network, hidden, k)
+            return self._exact.topk(hidden, k, n_threads)
         ids, scores, _ = lsh_topk(hidden, self._network, self._tables.tables, self._tables.hasher(), k)
         return ids, scores
 
@@ -325,7 +335,7 @@ def predict_to_file(
     k: int,
     path: str | os.PathLike[str],
     method: str = "exact",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write a line ``label:logit label:logit ...`` for each row, and return the number of rows.
 

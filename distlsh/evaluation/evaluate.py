@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distlsh.constants import LSH_BLOCK, RECALL_K, ROW_BLOCK, TOP_K
 from distlsh.data.dataset import Dataset
 from distlsh.evaluation.ranking import labelled_rows, ranking_sums
+from distlsh.evaluation.screening import RowCodes
 from distlsh.evaluation.sums import EvalSums, LshSums, RankingSums
 from distlsh.evaluation.tables import rank_candidates, retrieve_labels
 from distlsh.evaluation.topk import exact_topk
@@ -33,6 +34,7 @@ def evaluate_rows(
     rows: Rows,
     inv_propensity: Floats,
     choosers: Mapping[int, Chooser] | None = None,
+    codes: RowCodes | None = None,
 ) -> EvalSums:
     """Return the sums over ``rows``, of exact inference and of inference by tables.
 
@@ -41,12 +43,13 @@ def evaluate_rows(
                     there is exact inference only
     rows            i8[m], any order; those without labels are passed over
     inv_propensity  f4[n_labels] of the network
+    codes           of the output rows, where the caller keeps them
 
     ShapeError if the data has features or labels that the network lacks.  Runs in blocks
     of 1,024 rows: allocates some tens of MiB, whatever m is.
     """
     network.check_fits(dataset)
-    evaluator = _Evaluator(network, hasher, tables, dataset, inv_propensity, choosers or {})
+    evaluator = _Evaluator(network, hasher, tables, dataset, inv_propensity, choosers or {}, codes)
     counted = labelled_rows(dataset, rows)
     sums = EvalSums(lsh=LshSums(output=tables is not None) if tables or choosers else None)
     for first in range(0, len(counted), ROW_BLOCK):
@@ -54,11 +57,16 @@ def evaluate_rows(
     return sums
 
 
-def exact_labels(network: Network, hidden: Floats, k: int) -> tuple[Ids, Floats]:
-    """Return i4[m, k] and f4[m, k]: each hidden vector's best labels and their logits."""
+def exact_labels(
+    network: Network, hidden: Floats, k: int, codes: RowCodes | None = None
+) -> tuple[Ids, Floats]:
+    """Return i4[m, k] and f4[m, k]: each hidden vector's best labels and their logits.
+
+    codes  of the output rows, where the caller keeps them
+    """
     spec = network.spec
     bias = network.output_bias.weights if spec.bias else None
-    return exact_topk(hidden, network.output.weights, bias, spec.logit_scale, k)
+    return exact_topk(hidden, network.output.weights, bias, spec.logit_scale, k, codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +77,12 @@ class _Evaluator:
     dataset: Dataset
     inv_propensity: Floats
     choosers: Mapping[int, Chooser]
+    codes: RowCodes | None
 
     def block(self, rows: Rows) -> EvalSums:
         spec, dataset = self.network.spec, self.dataset
         hidden = self.network.hidden(dataset, rows)
-        top, _ = exact_labels(self.network, hidden, RECALL_K)
+        top, _ = exact_labels(self.network, hidden, RECALL_K, self.codes)
         n_nonzeros = int((dataset.indptr[rows + 1] - dataset.indptr[rows]).sum())
         hidden_macs = spec.hidden_macs(n_nonzeros, len(rows))
         sums = EvalSums(
@@ -81,7 +90,7 @@ class _Evaluator:
         )
         if self.choosers:
             sums.lsh, hidden = self._hashed(rows)
-            top, _ = exact_labels(self.network, hidden, RECALL_K)
+            top, _ = exact_labels(self.network, hidden, RECALL_K, self.codes)
         elif self.tables is not None:
             sums.lsh = LshSums(macs=hidden_macs)
         if sums.lsh is not None:

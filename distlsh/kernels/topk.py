@@ -22,7 +22,7 @@ def _any_above(lanes, bound):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def _insert(best, best_ids, score, label):  # type: ignore[no-untyped-def]
+def insert_best(best, best_ids, score, label):  # type: ignore[no-untyped-def]
     """Put ``(score, label)`` into the descending lists, whose last entry drops out.
 
     Equal scores are ordered by lower label.
@@ -67,11 +67,11 @@ def merge_topk(block, bias, first, ids, scores):  # type: ignore[no-untyped-def]
             if _any_above(row[start : start + LANES], bound):
                 for j in range(start, start + LANES):
                     if row[j] > bound:
-                        _insert(best, best_ids, row[j], i4(first + j))
+                        insert_best(best, best_ids, row[j], i4(first + j))
                         bound = best[last]
         for j in range(whole, width):
             if row[j] > bound:
-                _insert(best, best_ids, row[j], i4(first + j))
+                insert_best(best, best_ids, row[j], i4(first + j))
                 bound = best[last]
 
 
@@ -109,7 +109,7 @@ def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores
             if bias.shape[0] > 0:
                 score += bias[label]
             if score > best[last] or (score == best[last] and label < best_ids[last]):
-                _insert(best, best_ids, score, label)
+                insert_best(best, best_ids, score, label)
 
 
 @kernel(void(I4_2R, I4_2R, I4_1R, I4_2))

@@ -7,6 +7,8 @@ import signal
 # Ctrl-C reaches the whole process group, also while kernels compile; the coordinator decides.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+# Loaded when first needed otherwise: compiled once here, not by every child between two heartbeats.
+import distlsh.kernels.screening  # noqa: E402
 import distlsh.runtime.rehasher  # noqa: E402
 import distlsh.runtime.worker  # noqa: E402
 

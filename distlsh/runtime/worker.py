@@ -38,7 +38,7 @@ from distlsh.shm.arena import Arena
 
 _LEAST_BLOCK = 16
 _BLOCK_MACS = 4 * 10**11
-"""Multiply-adds between two heartbeats of an evaluation: about ten seconds of a core."""
+"""Multiply-adds between two heartbeats of an evaluation: about ten seconds of a core by BLAS."""
 
 
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:

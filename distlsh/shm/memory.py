@@ -245,7 +245,8 @@ def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
     """`evaluation.evaluate_rows`: hidden vectors, then scores or candidates; label counts, propensities."""
     hashed = min(layer_shares(config.model)) < 1
     width = config.model.hidden[-1] if hashed else max(config.model.hidden)
-    block = 4 * ROW_BLOCK * (width + min(n_labels, LABEL_BLOCK))
+    scores = max(4 * min(n_labels, LABEL_BLOCK), 2 * width)  # by BLAS, or queries and rows in 8 bits
+    block = ROW_BLOCK * (4 * width + scores)
     if sparse and config.eval.lsh:
         block = max(block, n_labels + 4 * LSH_BLOCK * sum(_reads(config, n_labels)))
     return 12 * n_labels + 4 * ROW_BLOCK * width + block

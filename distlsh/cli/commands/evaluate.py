@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     with Meter() as meter:
         model, dataset = open_model_and_data(args, meter)
-    evaluation = model.evaluate(dataset, lsh=not args.exact_only)
+        evaluation = model.evaluate(dataset, lsh=not args.exact_only, progress=meter.of("evaluating"))
     if args.json:
         print(msgspec.json.encode(evaluation).decode())
     else:
