@@ -163,7 +163,7 @@ def available(python: str, module: str) -> str:
     """Return "" where an interpreter can import a module, else why not."""
     try:
         found = subprocess.run(
-            [python, "-c", f"import {module}"], capture_output=True, text=True, timeout=300
+            [python, "-c", f"import {module}"], capture_output=True, text=True, timeout=1200
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{python}: {error}"
