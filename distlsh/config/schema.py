@@ -180,7 +180,8 @@ class RunConfig(_Group, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     dir: str | None = None  # null: runs/<time>-<name>
     name: str | None = None
-    pin: bool = False  # each worker to a core
+    pin: bool = False  # each worker to a core, the others to cores that no worker has, where there are some
+    conflicts: bool = False  # count how often two workers have an output in a batch at once
     max_restarts: Count = 3  # of each child
     heartbeat_s: PositiveRate = 1.0
     heartbeat_timeout_s: PositiveRate = 60.0

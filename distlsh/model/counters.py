@@ -30,6 +30,12 @@ class Counter(IntEnum):
     """Of MACS, those of hashed hidden layers."""
     HASHED_DENSE_MACS = 11
     """Of DENSE_MACS, those of the same layers."""
+    CPU_S = 12
+    """Seconds of a core in training tasks."""
+    WATCHED = 13
+    """Active outputs that were looked at for conflicts (`model.conflicts`)."""
+    CONFLICTS = 14
+    """Of these, the ones that another worker had in a batch at the same time."""
 
 
 N_COUNTERS = 16

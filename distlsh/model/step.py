@@ -14,6 +14,7 @@ from distlsh.kernels.losses import BCE, SOFTMAX
 from distlsh.kernels.optim import ADAM
 from distlsh.kernels.output_layer import dense_output_step, output_step
 from distlsh.kernels.random import sample_seeds, stream_seeds
+from distlsh.model.conflicts import ConflictWatch
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.layers.stack import Stack
@@ -62,6 +63,7 @@ class TrainStep:
         selector: Selector | None = None,
         choosers: Mapping[int, Chooser] | None = None,
         counters: npt.NDArray[np.float64] | None = None,
+        watch: ConflictWatch | None = None,
     ) -> None:
         """Check that network and data fit, and allocate.
 
@@ -69,6 +71,7 @@ class TrainStep:
         selector  chooses them; needed where the output is not dense, unused where it is
         choosers  of hashed hidden layers, by their number; where one is missing its exact top is active
         counters  f8[N_COUNTERS], added to (see ``Counter``); a private one by default
+        watch     counts conflicts on a sparse output after dense hidden layers
 
         Raises ShapeError where data and network do not fit or a selector is missing.
         """
@@ -78,6 +81,7 @@ class TrainStep:
         self.dense = n_active >= network.spec.n_labels
         if not self.dense and selector is None:
             raise ShapeError(f"{n_active} of {network.spec.n_labels} outputs active: needs a selector")
+        self.watch = watch
         self.counters = np.zeros(N_COUNTERS) if counters is None else counters
         self.loss = LOSS_CODES[network.spec.loss]
         self.code = OPTIMIZER_CODES[network.spec.optimizer]
@@ -161,10 +165,14 @@ class TrainStep:
         active, bounds = self.active[:m], self.bounds[:m]
         assert self.selector is not None
         self.selector.select_batch(hidden, rows, self.selection_seeds(m), active, bounds)
+        if self.watch is not None:
+            self.watch.enter(active, bounds, self.counters)
         seeds = self.rounding_seeds(m)
         output_step(
             active, bounds, hidden, seeds, loss, spec.log_q, scale, tau, self.code, *layer, *rate, *scratch
         )
+        if self.watch is not None:
+            self.watch.leave(active, bounds)
 
     def _count(self, batch: Batch) -> None:
         spec, counters = self.network.spec, self.counters

@@ -82,6 +82,7 @@ class Rehash(msgspec.Struct, kw_only=True, tag="rehash"):
     changed_share: float  # moved / (rows * n_tables)
     hash_s: float
     wait_s: float  # for readers of the idle buffer
+    cpu_s: float = 0.0  # of the rehasher's core
     full: bool
     overflow_share: float = 0.0  # of the ids that belong to buckets, those that had no room
 
@@ -143,6 +144,13 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     popularity_p_at_1: float | None = None  # baseline: always the most frequent labels
     rehashes: int = 0
     table_age_s_mean: float | None = None
+    # of the refreshes while training, the first tables left out
+    table_stale_mean: float | None = None  # codes that had changed since they were hashed, of all hashed
+    rehash_s: float = 0.0
+    rehash_share: float | None = None  # rehasher's seconds of a core over the workers' in training tasks
+    conflict_rate: float | None = None  # active outputs that another worker had (run.conflicts)
+    cpu_s: dict[str, float] = msgspec.field(default_factory=dict)  # by role, since the last resume
+    stage_s: dict[str, float] = msgspec.field(default_factory=dict)  # likewise, from the clock
     tables: str | None = None  # the hash functions, where the run chose them (lsh.auto)
     tunings: int = 0
     worker_restarts: int = 0

@@ -20,12 +20,14 @@ from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.entry import rehasher_main, worker_main
 from distlsh.runtime.eval_rows import count_rows
 from distlsh.runtime.layout import Sizes, has_tables, hidden_tables, output_tables, plan_arrays, tunes
+from distlsh.runtime.placement import Placement, place
 from distlsh.runtime.processes import ForkServer
 from distlsh.runtime.roles import REHASHER, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.saving import Saver
 from distlsh.runtime.setup import ChildSetup, pack_specs
 from distlsh.runtime.staff import Job, Staff
+from distlsh.runtime.topology import usable_cpus
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import make_socket_dir, new_run_id, remove, segments_of
 from distlsh.transport.context import Waiter, new_context
@@ -134,9 +136,13 @@ def assemble(
     hub = MetricsHub(context, address(sockets, "metrics"), publish)
     stack.callback(hub.close)
     plan = make_plan(config, sizes)
-    staff = Staff(
-        server, control, _supervisor(config, plan), _jobs(config, data, plan, arena, sockets, run_dir)
-    )
+    placement = None
+    if config.run.pin:
+        placement = place(usable_cpus(), config.run.workers, rehasher=plan.tables)
+        stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+        os.sched_setaffinity(0, placement.coordinator)
+    jobs = _jobs(config, data, plan, arena, sockets, run_dir, placement)
+    staff = Staff(server, control, _supervisor(config, plan), jobs)
     stack.callback(staff.stop, True)
     waiter = Waiter(control.socket, hub.pull, wake)
     chosen = None
@@ -178,8 +184,20 @@ def _supervisor(config: Config, plan: Plan) -> Supervisor:
     )
 
 
+def _cpus(placement: Placement | None, role: str, index: int) -> list[int]:
+    if placement is None:
+        return []
+    return sorted(placement.rehasher) if role == REHASHER else [placement.workers[index]]
+
+
 def _jobs(
-    config: Config, data: Data, plan: Plan, arena: Arena, sockets: Path, run_dir: RunDir
+    config: Config,
+    data: Data,
+    plan: Plan,
+    arena: Arena,
+    sockets: Path,
+    run_dir: RunDir,
+    placement: Placement | None,
 ) -> dict[str, Job]:
     sizes, test = data.sizes, data.test
 
@@ -202,6 +220,7 @@ def _jobs(
                 init_parts=plan.init_parts,
                 total_samples=plan.epochs * plan.n_train,
                 log=str(run_dir.logs / f"{role}.log"),
+                cpus=_cpus(placement, role, index),
             )
         )
 

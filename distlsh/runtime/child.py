@@ -82,6 +82,8 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     setup = msgspec.msgpack.decode(packed, type=ChildSetup)
     _redirect_output(Path(setup.log))
+    if setup.cpus:
+        os.sched_setaffinity(0, setup.cpus)
     _die_with(setup)
     link = Link(setup)
     code = 0

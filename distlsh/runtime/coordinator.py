@@ -31,6 +31,7 @@ from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Evaluation, Notice, Report, Tuned
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
+from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer
@@ -91,6 +92,8 @@ class Coordinator:
         self._chosen = parts.chosen
         self._run_dir = run_dir
         self._clock = clock
+        self._stages = RunClock()
+        self.cpu_s: dict[str, float] = {}
         self._observer = observer
         self._signals = signals
         self._total = config.train.epochs * machine.plan.n_train
@@ -140,7 +143,17 @@ class Coordinator:
             self._hear()
             self._watch()
         self._clock.switch(None)
+        self._stages.switch(None)
         return self._machine.finished
+
+    @property
+    def stage_s(self) -> dict[str, float]:
+        """Seconds in each stage, in this process's part of the run."""
+        return {stage: round(s, 3) for stage, s in self._stages.accounts.items()}
+
+    def sample_cpu(self) -> None:
+        """Take down what each role has used of the cores so far; the children must still be there."""
+        self.cpu_s = cpu_by_role(self._staff.pids)
 
     def _hear(self) -> None:
         for news in [*self._staff.hear(), *self._staff.check()]:
@@ -213,6 +226,7 @@ class Coordinator:
         if stage == "start" or not (self._machine.ready_workers or "first_task" in self._clock.marks):
             return
         self._clock.mark(stage)
+        self._stages.switch(stage)
         after_training = self._machine.position.stage == "final" and stage == "checkpoint"
         self._clock.switch(None if after_training else _ACCOUNTS.get(stage, "train"))
 

@@ -185,6 +185,7 @@ class _Session:
             raise
         self.signals.deaf = True
         coordinator.memory.sample(now=True)
+        coordinator.sample_cpu()
         parts.staff.stop()
         coordinator.report()
         return status
@@ -205,6 +206,12 @@ class _Session:
             tunings=coordinator.tunings,
             rehashes=coordinator.meter.rehashes,
             table_age_s_mean=coordinator.meter.table_age_s_mean,
+            table_stale_mean=coordinator.meter.table_stale_mean,
+            rehash_s=round(coordinator.meter.rehash_s, 3),
+            rehash_share=coordinator.meter.rehash_share,
+            conflict_rate=coordinator.meter.conflict_rate,
+            cpu_s=coordinator.cpu_s,
+            stage_s=coordinator.stage_s,
             worker_restarts=coordinator.restarts,
             peak_memory_bytes=coordinator.memory.peak_bytes,
             energy_j=coordinator.energy.joules(),

@@ -16,6 +16,7 @@ from distlsh.errors import ConfigError
 from distlsh.lsh.footprint import hasher_bytes
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import GENERATION, table_specs
+from distlsh.model.conflicts import HOLDERS
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
 from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
@@ -187,6 +188,8 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     if has_tables(config, sizes.n_features, sizes.n_labels):
         specs.append(ArraySpec(GENERATION, (GENERATION_WIDTH,), "i8", persistent=True))
     workers = config.run.workers
+    if config.run.conflicts and uses_tables(config, sizes.n_labels):
+        specs.append(ArraySpec(HOLDERS, (sizes.n_labels,), "i4", lower="run.conflicts"))
     return [
         *specs,
         ArraySpec("runtime.order", (sizes.n_train,), "i8"),

@@ -97,7 +97,7 @@ class Rehasher:
 
         All if ``full``, or those of a layer whose rows have left the frame that they were hashed in.
         """
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         generation = int(self._generation[0]) + 1
         self._wait_for_readers()
         waited = time.perf_counter() - started
@@ -114,6 +114,7 @@ class Rehasher:
             changed_share=moved / max(n_codes, 1),
             hash_s=time.perf_counter() - started - waited,
             wait_s=waited,
+            cpu_s=time.process_time() - cpu,
             full=any(one.rebuilt for one in done),
             overflow_share=(seen - sum(one.held for one in done)) / max(seen, 1),
         )

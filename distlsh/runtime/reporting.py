@@ -29,6 +29,9 @@ class Meter:
         self._published_at: float | None = None
         self._published_samples = 0
         self._ages: list[float] = []
+        self._stale: list[float] = []
+        self.rehash_s = 0.0
+        self.rehash_cpu_s = 0.0
         self._recall: float | None = None
         self._p_at_1: float | None = None
 
@@ -38,6 +41,9 @@ class Meter:
             "rehashes": self.rehashes,
             "generation": self.generation,
             "ages": self._ages,
+            "stale": self._stale,
+            "rehash_s": self.rehash_s,
+            "rehash_cpu_s": self.rehash_cpu_s,
             "recall": self._recall,
             "p_at_1": self._p_at_1,
             "published_samples": self._published_samples,
@@ -47,6 +53,8 @@ class Meter:
         """Go on from the reports of before a resume; the tables' age counts from now."""
         self.rehashes, self.generation = state["rehashes"], state["generation"]
         self._ages = list(state["ages"])
+        self._stale = list(state.get("stale", []))  # checkpoints of before have none of these
+        self.rehash_s, self.rehash_cpu_s = state.get("rehash_s", 0.0), state.get("rehash_cpu_s", 0.0)
         self._recall, self._p_at_1 = state["recall"], state["p_at_1"]
         self._published_samples = state["published_samples"]
         if self.generation:
@@ -57,6 +65,10 @@ class Meter:
         now = time.perf_counter()
         if self._published_at is not None:
             self._ages.append(now - self._published_at)
+            self.rehash_s += rehash.hash_s
+            self.rehash_cpu_s += rehash.cpu_s
+            if not rehash.full:
+                self._stale.append(rehash.changed_share)
         self.generation, self.rehashes = rehash.generation, self.rehashes + 1
         self._published_at, self._published_samples = now, rehash.samples
 
@@ -73,6 +85,21 @@ class Meter:
     def non_finite(self) -> int:
         """Samples whose loss was not a number."""
         return int(self.totals[At.NON_FINITE])
+
+    @property
+    def table_stale_mean(self) -> float | None:
+        """Mean share of the hashed codes that a refresh found changed."""
+        return float(np.mean(self._stale)) if self._stale else None
+
+    @property
+    def rehash_share(self) -> float | None:
+        """Seconds of a core that rehashing took while training, over those of the workers' training."""
+        return _share(self.rehash_cpu_s, float(self.totals[At.CPU_S])) if self.rehashes else None
+
+    @property
+    def conflict_rate(self) -> float | None:
+        """Share of the watched active outputs that another worker had at the same time."""
+        return _share(float(self.totals[At.CONFLICTS]), float(self.totals[At.WATCHED]))
 
     @property
     def table_age_s_mean(self) -> float | None:

@@ -27,6 +27,7 @@ class ChildSetup(msgspec.Struct, frozen=True, kw_only=True):
     init_parts: int
     total_samples: int
     log: str
+    cpus: list[int]  # processors to run on; empty: any
 
     def array_specs(self) -> list[ArraySpec]:
         """Return the specs of the arena's arrays."""

@@ -69,6 +69,11 @@ class Staff:
         """Every child's role."""
         return list(self._jobs)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the children that there are, by role."""
+        return {role: process.pid for role, process in self._processes.items()}
+
     def start(self) -> None:
         """Start every child."""
         self._carry_out(self._supervisor.start())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from distlsh.constants import ROW_BLOCK, SPARSE_BLOCK
@@ -20,6 +18,7 @@ from distlsh.evaluation.evaluate import evaluate_rows
 from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.sums import EvalSums
 from distlsh.lsh.reader import TableReader
+from distlsh.model.conflicts import HOLDERS, ConflictWatch
 from distlsh.model.counters import Counter
 from distlsh.model.initialise import initialise, warm_start_add, warm_start_finish
 from distlsh.model.layers.choosers import Chooser
@@ -43,9 +42,6 @@ _BLOCK_MACS = 4 * 10**11
 
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
     """Do what the coordinator asks for, until it says stop."""
-    if setup.config.run.pin:
-        cores = psutil.Process().cpu_affinity() or [0]
-        os.sched_setaffinity(0, {cores[setup.index % len(cores)]})
     worker = Worker(setup, arena, link)
     link.hello()
     log("ready")
@@ -122,7 +118,7 @@ class Worker:
             self._link.beat()
 
     def _train_chunk(self, task: Task) -> None:
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.thread_time()
         loss = self._counters[Counter.LOSS]
         step, train, total = self._train_step(), self._config.train, self._setup.total_samples
         order = self._arena["runtime.order"]
@@ -131,6 +127,7 @@ class Worker:
             sample = task.first_sample + first - task.first
             step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
             self._link.beat()
+        self._counters[Counter.CPU_S] += time.thread_time() - cpu
         self._link.metric(
             WorkerMetrics(
                 role=self._setup.role,
@@ -151,8 +148,14 @@ class Worker:
                 selector=self._selector(),
                 choosers=_choosers(self._setup, self._arena, self._config.train.batch_size),
                 counters=self._counters,
+                watch=self._watch(),
             )
         return self._step
+
+    def _watch(self) -> ConflictWatch | None:
+        if HOLDERS not in self._arena:
+            return None
+        return ConflictWatch(self._arena[HOLDERS], self._setup.index)
 
     def _selector(self) -> LshSelector | None:
         if self._reader is None:

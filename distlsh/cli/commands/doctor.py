@@ -80,6 +80,7 @@ def _package(name: str) -> Finding:
 def _processor() -> Iterator[Finding]:
     usable, all_ = len(os.sched_getaffinity(0)), os.cpu_count() or 1
     yield Finding("cores", f"{usable} usable of {all_}: --workers {usable} at most")
+    yield _topology()
     names, flags = set(), set()
     for line in _read(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
@@ -91,6 +92,19 @@ def _processor() -> Iterator[Finding]:
     yield Finding(
         "processor", f"{', '.join(sorted(names)) or platform.machine()} ({' '.join(vector) or 'no AVX2'})"
     )
+
+
+def _topology() -> Finding:
+    from distlsh.runtime.placement import place
+    from distlsh.runtime.topology import usable_cpus
+
+    cpus = usable_cpus()
+    nodes, cores = {cpu.node for cpu in cpus}, {cpu.core for cpu in cpus}
+    text = f"{len(cpus)} processors on {len(cores)} cores of {len(nodes)} NUMA nodes"
+    n_workers = max(1, len(cores) - 1)
+    placed = place(cpus, n_workers)
+    spare = "shares their cores" if placed.shared else f"has processor {min(placed.rehasher)}"
+    return Finding("topology", f"{text}; with --workers {n_workers} the rehasher {spare}")
 
 
 def _memory() -> Iterator[Finding]:
