@@ -1,0 +1,120 @@
+"""What ``distlsh bench scaling`` shows and writes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from distlsh.cli.format import count, duration, metric, share
+from distlsh.cli.plots import MISSING, can_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from distlsh.config.schema import Config
+    from distlsh.runtime.scaling import Scaling, ScalingRun
+
+_ROLES = ("workers", "rehasher", "coordinator")
+_COLUMNS = (
+    "workers", "samples/s", "speed-up", "efficiency", "P@1", "cores: workers / rehasher / coordinator",
+    "rehash share", "stale codes", "table age", "conflicts",
+)  # fmt: skip
+
+
+def progress_line(one: ScalingRun) -> str:
+    """Return a line for a run that has just ended."""
+    return f"{one.workers} workers: {count(one.samples_per_s)} samples/s, P@1 {metric(one.p_at_1)}"
+
+
+def show(found: Scaling) -> None:
+    """Print the medians as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{found.rows[0].samples:,} samples each, medians of {found.rows[0].runs}")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
+    for cells in cells_of(found):
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def cells_of(found: Scaling) -> list[tuple[str, ...]]:
+    """Return the table's cells, a row a number of workers."""
+    base = found.rows[0].samples_per_s
+    return [
+        (
+            str(row.workers),
+            count(row.samples_per_s),
+            f"{row.samples_per_s / base:.2f}",
+            share(row.efficiency),
+            metric(row.p_at_1),
+            " / ".join(duration(row.cpu_s.get(role)) for role in _ROLES),
+            share(row.rehash_share),
+            share(row.table_stale_mean),
+            duration(row.table_age_s),
+            share(row.conflicts),
+        )
+        for row in found.rows
+    ]
+
+
+def write_json(found: Scaling, config: Config, path: Path) -> Path:
+    """Write medians, runs, configuration and machine; return the path."""
+    machine = {
+        "cores": len(os.sched_getaffinity(0)), "processor": platform.processor() or platform.machine(),
+        "python": platform.python_version(), "system": f"{platform.system()} {platform.release()}",
+    }  # fmt: skip
+    whole: dict[str, Any] = {"benchmark": "scaling", "machine": machine, "config": config}
+    whole |= {"rows": found.rows, "runs": found.runs}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+    return path
+
+
+def draw(found: Scaling, path: Path) -> list[Path]:
+    """Write the picture beside ``path`` as SVG and PNG; without matplotlib say so and write nothing."""
+    if not can_plot():
+        print(f"no picture: {MISSING}")
+        return []
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    speed, accuracy, costs = figure.subplots(1, 3)
+    _speed(speed, found)
+    _accuracy(accuracy, found)
+    _costs(costs, found)
+    written = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
+    for file in written:
+        figure.savefig(file, dpi=120, metadata={"Date": None} if file.suffix == ".svg" else None)
+    return written
+
+
+def _speed(axes: Axes, found: Scaling) -> None:
+    workers = [row.workers for row in found.rows]
+    base = found.rows[0].samples_per_s / workers[0]
+    axes.plot([one.workers for one in found.runs], [one.samples_per_s for one in found.runs], ".", alpha=0.5)
+    axes.plot(workers, [row.samples_per_s for row in found.rows], "o-", label="median")
+    axes.plot(workers, [base * n for n in workers], "--", color="grey", label="linear")
+    axes.set(xlabel="workers", ylabel="samples/s", ylim=(0, None))
+    axes.legend()
+
+
+def _accuracy(axes: Axes, found: Scaling) -> None:
+    points = [(one.workers, one.p_at_1) for one in found.runs if one.p_at_1 is not None]
+    axes.plot([n for n, _ in points], [p_at_1 for _, p_at_1 in points], "o")
+    axes.set(xlabel="workers", ylabel="P@1 after the same samples", ylim=(0, None))
+
+
+def _costs(axes: Axes, found: Scaling) -> None:
+    workers = [str(row.workers) for row in found.rows]
+    below = [0.0] * len(workers)
+    for role in _ROLES:
+        seconds = [row.cpu_s.get(role, 0.0) for row in found.rows]
+        axes.bar(workers, seconds, bottom=below, label=role)
+        below = [sum(pair) for pair in zip(below, seconds, strict=True)]
+    axes.set(xlabel="workers", ylabel="seconds of a core, whole run")
+    axes.legend()
