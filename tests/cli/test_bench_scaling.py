@@ -61,7 +61,7 @@ def test_runs_are_compared_and_written(tmp_path, capsys):
     assert {row["samples"] for row in found["rows"]} == {1500}
     one, two = found["rows"]
     assert one["efficiency"] == 1 and two["efficiency"] > 0
-    assert one["conflicts"] == 0 < two["conflicts"] < 1
+    assert one["conflicts"] == 0 <= two["conflicts"] < 1  # workers that take turns on a busy core never meet
     assert set(two["cpu_s"]) == {"workers", "rehasher", "coordinator"} and two["cpu_s"]["workers"] > 0
     assert two["rehash_share"] > 0 and two["table_age_s"] > 0
     assert found["config"]["model"]["hidden"] == [32]
