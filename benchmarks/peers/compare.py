@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows, search_rows = (1000, 8000) if args.quick else (args.rows, args.search_rows)
     full, small = prepare(args.train, args.test, out / "data", rows, search_rows, args.seed)
     pair = small if args.quick else full
-    limits = Limits(tuple(sorted(os.sched_getaffinity(0))[: args.threads]), args.time_limit, args.single_rows)
+    cores = tuple(sorted(os.sched_getaffinity(0))[: args.threads])
+    limits = Limits(cores, args.time_limit, args.wall_limit, args.single_rows)
     missing = {}
     for peer in chosen:
         python = args.python.get(peer.name, sys.executable)
@@ -135,13 +136,19 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 
 def _chosen(args: argparse.Namespace) -> list[Peer]:
-    every = peers(args.config)
+    every = [_of_width(peer, args.width) for peer in peers(args.config, tuple(args.overrides))]
     names = [peer.name for peer in every]
     wanted = args.only.split(",") if args.only else names
     unknown = sorted(set(wanted) - set(names))
     if unknown:
         raise SystemExit(f"--only: found {', '.join(unknown)}, expected some of {', '.join(names)}")
     return [peer for peer in every if peer.name in wanted]
+
+
+def _of_width(peer: Peer, width: int) -> Peer:
+    return (
+        replace(peer, default={"width": width, **peer.default}) if width and peer.adapter == "torch" else peer
+    )
 
 
 def _interpreters(pairs: list[str]) -> dict[str, str]:
@@ -177,6 +184,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="that torch-dense trains on; 0: the whole epoch, for its P@1",
     )
     add("--time-limit", type=float, default=0.0, help="seconds of training, for peers that can be stopped")
+    add("--wall-limit", type=float, default=0.0, help="seconds after which a peer is ended")
+    add("--set", action="append", default=[], dest="overrides", help="for every setting of distlsh")
+    add(
+        "--width", type=int, default=0, help="of PyTorch's hidden layer, where a setting does not say; 0: 256"
+    )
     add("--search", action="store_true", help="search again, on the validation split")
     add("--search-rows", type=int, default=40_000)
     add("--trials", type=int, default=6, help="settings a peer may try, its defaults among them")

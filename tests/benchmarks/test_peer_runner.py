@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,3 +82,12 @@ def test_points_in_training_become_a_curve(pair, tmp_path):
     first, second = gather(events, pair.test)["curve"]
     assert (first["train_s"], first["p_at_1"], first["p_at_3"]) == (1.0, 0.0, pytest.approx(1 / 3))
     assert second == {"train_s": 2.0, "samples": 9, "p_at_1": 0.5}
+
+
+def test_a_peer_that_takes_too_long_is_ended_with_its_children(pair, tmp_path, monkeypatch):
+    """After the wall limit the whole tree of processes is gone, and the result says so."""
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    (tmp_path / "run_slow.py").write_text(script)
+    monkeypatch.setattr(runner, "ADAPTERS", tmp_path)
+    found = run(sys.executable, "slow", pair, {}, replace(LIMITS, wall_limit_s=1.5), tmp_path / "work")
+    assert found["error"] == "not done within 2 s"

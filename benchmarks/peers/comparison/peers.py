@@ -38,14 +38,14 @@ class Peer:
     expected_s: tuple[float, float] = (100.0, 2.0)
 
 
-def peers(config: str) -> tuple[Peer, ...]:
-    """Return all peers; ``config`` is the configuration that distlsh ships for the data."""
-    return (_distlsh(config), PECOS, OMIKUJI, NAPKINXC, FASTTEXT, TORCH_SAMPLED, TORCH_DENSE)
+def peers(config: str, overrides: tuple[str, ...] = ()) -> tuple[Peer, ...]:
+    """Return all peers; ``config`` is the configuration that distlsh ships for the data, with overrides."""
+    return (_distlsh(config, overrides), PECOS, OMIKUJI, NAPKINXC, FASTTEXT, TORCH_SAMPLED, TORCH_DENSE)
 
 
-def _distlsh(config: str) -> Peer:
+def _distlsh(config: str, overrides: tuple[str, ...]) -> Peer:
     def with_sets(*sets: str) -> Setting:
-        return {"config": config, "set": list(sets), "points": 8}
+        return {"config": config, "set": [*overrides, *sets], "points": 8}
 
     quick = "lsh.n_active=128"
     return Peer(

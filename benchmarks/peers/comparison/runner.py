@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,17 @@ _THREAD_KEYS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What every peer gets: cores, seconds, rows to predict one by one, time between looks at its memory."""
+    """What every peer gets.
+
+    time_limit_s    of training, for peers that can be stopped and still predict; 0: none
+    wall_limit_s    after which a peer's processes are ended, whatever they do; 0: none
+    single_rows     rows to predict one by one
+    memory_every_s  between looks at its memory
+    """
 
     cores: tuple[int, ...]
     time_limit_s: float = 0.0
+    wall_limit_s: float = 0.0
     single_rows: int = 200
     memory_every_s: float = 0.5
 
@@ -71,6 +79,8 @@ def run(
     result |= {"setting": setting, "peak_memory_bytes": memory}
     if process.returncode != 0:
         result["error"] = _last_words(work / "log.txt", process.returncode)
+        if result.get("notes", {}).get("ended_at_wall_limit"):
+            result["error"] = f"not done within {limits.wall_limit_s:.0f} s"
     return result
 
 
@@ -79,14 +89,28 @@ def _follow(process: subprocess.Popen[str], limits: Limits) -> tuple[list[dict[s
     events: list[dict[str, Any]] = []
     meter = Meter(process.pid, limits)
     meter.start()
+    timer = threading.Timer(limits.wall_limit_s or threading.TIMEOUT_MAX, end_tree, [process.pid, events])
+    timer.daemon = True
+    timer.start()
     with process:
         for line in process.stdout or ():
             event = json.loads(line)
             events.append(event)
             if event["event"] in ("begin", "end"):
                 meter.phase = event["phase"] if event["event"] == "begin" else "between"
+    timer.cancel()
     meter.join()
     return events, meter.peaks
+
+
+def end_tree(pid: int, events: list[dict[str, Any]]) -> None:
+    """End a process and its descendants, and note that it was ended."""
+    events.append({"event": "note", "ended_at_wall_limit": True})
+    with suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for member in [*root.children(recursive=True), root]:
+            with suppress(psutil.Error):
+                member.terminate()
 
 
 class Meter(threading.Thread):
