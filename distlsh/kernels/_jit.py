@@ -23,6 +23,8 @@ from numba.core import config as numba_config
 intrinsic: Any = numba.extending.intrinsic
 """Numba's own; typed Any because calls leave out the typing context that definitions take."""
 
+overload: Any = numba.extending.overload
+
 # No "nnan"/"ninf": a NaN in the weights must stay visible.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 

@@ -21,6 +21,7 @@ from distlsh.kernels._types import (
     U2_1,
     U8_1,
     i8,
+    u4,
     void,
 )
 from distlsh.kernels.prefetch import prefetch
@@ -90,7 +91,8 @@ def count_hits(ids, sizes, codes, counts, touched, levels):  # type: ignore[no-u
         if code < 0:
             continue
         for i in range(sizes[table, code]):
-            id_ = ids[table, code, i]
+            # Unsigned: no place counts from the end, which would have to be asked for each id.
+            id_ = u4(ids[table, code, i])
             count = counts[id_]
             if count == CHOSEN:
                 continue
@@ -125,7 +127,7 @@ def take_best(counts, touched, n, room, levels, state, active, at):  # type: ign
         end = start + room - levels[last + 1]
     n_ties = 0
     for i in range(n):
-        id_ = touched[i]
+        id_ = u4(touched[i])
         level = np.int64(counts[id_])
         taken = bool(level > last)
         if level == last:
@@ -250,7 +252,7 @@ def retrieve_rows(ids, sizes, codes, marks, out, found):  # type: ignore[no-unty
             if code < 0:
                 continue
             for i in range(sizes[table, code]):
-                id_ = ids[table, code, i]
+                id_ = u4(ids[table, code, i])
                 if marks[id_] == 0:
                     marks[id_] = 1
                     out[sample, n] = id_

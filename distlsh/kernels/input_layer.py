@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I8_1, I8_1R, U8_1R, f4, i8, void
+from distlsh.kernels._jit import device_function
+from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I8_1, I8_1R, U8_1R, f4, i8, u8, void
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.prefetch import prefetch_row
 from distlsh.kernels.random import uniform_at
+from distlsh.kernels.stored_rows import salt_of, stored_kernel, value_at
 
 
 @device_function
@@ -19,15 +20,16 @@ def _dropped_value(value, seed, place, keep):  # type: ignore[no-untyped-def]
     return f4(0.0)
 
 
-@kernel(void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, F4_2))
+@stored_kernel(6, void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, F4_2))
 def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # type: ignore[no-untyped-def]
     """Write ``instance @ weights`` of the given rows of a CSR matrix to ``out``.
 
     indptr, indices, values  CSR: i8[n+1], i4[nnz], f4[nnz]
     rows     i8[m], each in [0, n)
-    seeds    u8[m], random states for the dropout of features; unused where ``keep`` is 1
+    seeds    u8[m], random states for the dropout of features; unused where ``keep`` is 1;
+             backward, of the rounding of bfloat16 rows too
     keep     probability that a feature is kept; kept values are divided by it
-    weights  f4[n_features, d], shared
+    weights  f4 or u2[n_features, d] (`stored_rows`), shared
     out      f4[m, d], overwritten
 
     Concurrency: reads rows that others write.  Allocates: nothing.  Cost: O(nonzeros * d).
@@ -51,17 +53,20 @@ def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # 
             x = _dropped_value(values[p + 2], seeds[i], p + 2 - first, keep)
             y = _dropped_value(values[p + 3], seeds[i], p + 3 - first, keep)
             for j in range(d):
-                out[i, j] += u * weights[a, j] + v * weights[b, j] + x * weights[c, j] + y * weights[e, j]
+                first_two = u * value_at(weights, a, j) + v * value_at(weights, b, j)
+                out[i, j] += first_two + x * value_at(weights, c, j) + y * value_at(weights, e, j)
             p += 4
         while p < last:
             a = indices[p]
             u = _dropped_value(values[p], seeds[i], p - first, keep)
             for j in range(d):
-                out[i, j] += u * weights[a, j]
+                out[i, j] += u * value_at(weights, a, j)
             p += 1
 
 
-@kernel(void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, i8, F4_2, F4_2, F4_2, I8_1, f4, F4_1R, i8))
+@stored_kernel(
+    8, void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, i8, F4_2, F4_2, F4_2, I8_1, f4, F4_1R, i8)
+)
 def input_backward(  # type: ignore[no-untyped-def]
     indptr, indices, values, rows, seeds, keep, delta, code, w, s1, s2, clock, lr, hyper, step
 ):  # fmt: skip
@@ -69,7 +74,7 @@ def input_backward(  # type: ignore[no-untyped-def]
 
     indptr, indices, values, rows, seeds, keep   as given to ``input_forward``
     delta  f4[m, d], gradient of each instance's loss to the layer's sums
-    code, w, s1, s2, clock, lr, hyper, step      as in ``optim.update_row``; w f4[n_features, d]
+    code, w, s1, s2, clock, lr, hyper, step      as in ``optim.update_row``; w f4 or u2[n_features, d]
 
     Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.  Cost: O(nonzeros * d).
     Unchecked: ranges of rows and indices.  Source: HOGWILD (Niu et al. 2011), section 2.
@@ -83,4 +88,6 @@ def input_backward(  # type: ignore[no-untyped-def]
                     prefetch_row(s1, indices[p + 2])
             value = _dropped_value(values[p], seeds[i], p - first, keep)
             if value != f4(0.0):
-                update_row(code, w, s1, s2, clock, indices[p], value, delta, i, lr, hyper, step)
+                row = indices[p]
+                salt = salt_of(seeds[i] + u8(step), row)
+                update_row(code, w, s1, s2, clock, row, value, delta, i, lr, hyper, step, salt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from distlsh.kernels._jit import device_function, kernel
+from distlsh.kernels._jit import device_function
 from distlsh.kernels._types import (
     F4_1,
     F4_1R,
@@ -29,32 +29,39 @@ from distlsh.kernels._types import (
     void,
 )
 from distlsh.kernels.losses import SOFTMAX, bce_loss, round_gradients, softmax_loss
-from distlsh.kernels.optim import ONE, update_row
-from distlsh.kernels.prefetch import prefetch_row
+from distlsh.kernels.optim import ONE, update_row, update_row_back
+from distlsh.kernels.prefetch import line_values, prefetch_row
+from distlsh.kernels.stored_rows import salt_of, stored_kernel, value_at
 
 SAMPLES, LABELLED, LOSS, ACTIVE, RETRIEVED, ROWS_UPDATED, NON_FINITE, MACS = range(8)
 """Places of the counters that steps of output layers add to; see ``distlsh.model.counters``."""
+
+
+_NARROW_LINES = 16
+"""Longest rows of which eight are asked for ahead."""
 
 
 @device_function
 def _logits(active, i, n, hidden, s, w, bias, use_bias, scale, logits):  # type: ignore[no-untyped-def]
     """Write ``scale * hidden[s] . w[active[i, k]] + bias`` for every k < n."""
     d = w.shape[1]
-    for k in range(min(4, n)):
+    # A narrow row is read before the next has come: two groups of rows are on their way.
+    ahead = 8 if d <= _NARROW_LINES * line_values(w) else 4
+    for k in range(min(ahead, n)):
         prefetch_row(w, active[i, k])
     k = 0
     # Four rows at a time: four streams from memory keep more loads under way than one.
     while k + 4 <= n:
-        for q in range(k + 4, min(k + 8, n)):
+        for q in range(k + ahead, min(k + ahead + 4, n)):
             prefetch_row(w, active[i, q])
         ra, rb, rc, rd = active[i, k], active[i, k + 1], active[i, k + 2], active[i, k + 3]
         ta, tb, tc, td = f4(0.0), f4(0.0), f4(0.0), f4(0.0)
         for j in range(d):
             h = hidden[s, j]
-            ta += w[ra, j] * h
-            tb += w[rb, j] * h
-            tc += w[rc, j] * h
-            td += w[rd, j] * h
+            ta += value_at(w, ra, j) * h
+            tb += value_at(w, rb, j) * h
+            tc += value_at(w, rc, j) * h
+            td += value_at(w, rd, j) * h
         logits[k], logits[k + 1] = scale * ta, scale * tb
         logits[k + 2], logits[k + 3] = scale * tc, scale * td
         k += 4
@@ -62,7 +69,7 @@ def _logits(active, i, n, hidden, s, w, bias, use_bias, scale, logits):  # type:
         row = active[i, k]
         total = f4(0.0)
         for j in range(d):
-            total += w[row, j] * hidden[s, j]
+            total += value_at(w, row, j) * hidden[s, j]
         logits[k] = scale * total
         k += 1
     if use_bias:
@@ -73,7 +80,7 @@ def _logits(active, i, n, hidden, s, w, bias, use_bias, scale, logits):  # type:
 @device_function
 def _apply(  # type: ignore[no-untyped-def]
     active, i, gradients, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
-    bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, grad,
+    bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, seed, grad,
 ):  # fmt: skip
     """Add the kept rows' part of the hidden gradient, then step the rows."""
     for j in range(grad.shape[1]):
@@ -87,9 +94,9 @@ def _apply(  # type: ignore[no-untyped-def]
         row = active[i, kept[q]]
         g = gradients[kept[q]]
         coef = scale * g
-        for j in range(w.shape[1]):
-            grad[s, j] += coef * w[row, j]
-        update_row(code, w, s1, s2, clock, row, coef, hidden, s, lr, hyper, step)
+        update_row_back(
+            code, w, s1, s2, clock, row, coef, hidden, s, lr, hyper, step, salt_of(seed, row), grad
+        )
         if use_bias:
             update_row(code, bias, bias1, bias2, bias_clock, row, g, ONE, 0, lr, hyper, step)
         dirty[row] = 1
@@ -125,7 +132,7 @@ def _sample(  # type: ignore[no-untyped-def]
     counters[ROWS_UPDATED] += n_kept
     _apply(
         active, i, logits, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
-        bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, grad,
+        bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, seed, grad,
     )  # fmt: skip
 
 
@@ -133,10 +140,11 @@ _BLOCK = (F4_2, F4_2, F4_2, I8_1)
 _SCRATCH = (F4_1, I4_1, F4_2, F8_1)
 
 
-@kernel(
+@stored_kernel(
+    9,
     void(
         I4_2R, I4_2R, F4_2R, U8_1R, i8, b1, f4, f4, i8, *_BLOCK, *_BLOCK, b1, U1_1, f4, F4_1R, i8, *_SCRATCH
-    )
+    ),
 )  # fmt: skip
 def output_step(  # type: ignore[no-untyped-def]
     active, bounds, hidden, seeds, loss_code, log_q, scale, tau,
@@ -148,14 +156,14 @@ def output_step(  # type: ignore[no-untyped-def]
     active     i4[m, cap], distinct neurons of each sample
     bounds     i4[m, 3], the places (b0, b1, b2) of the module's text
     hidden     f4[m, d], input of the layer
-    seeds      u8[m], random states of the stochastic rounding
+    seeds      u8[m], random states of the stochastic rounding, of gradients and of bfloat16 rows
     loss_code  SOFTMAX: cross-entropy over the active set, target 1/b0 on each label; a sample
                without labels changes nothing.  BCE: binary cross-entropies of the active set, summed
     log_q      softmax: add log of (neurons to draw from / drawn) to randomly drawn neurons'
                logits, so that they stand for all that could have been drawn
     scale      of the logits: ``scale * hidden . w + bias``
     tau        gradients to a logit below it are rounded stochastically to 0 or +-tau; 0: never
-    code, w, s1, s2, clock, lr, hyper, step   as in ``optim.update_row``; w f4[n_labels, d]
+    code, w, s1, s2, clock, lr, hyper, step   as in ``optim.update_row``; w f4 or u2[n_labels, d]
     bias, bias1, bias2, bias_clock            f4[n_labels, 1] and states; read only if ``use_bias``
     dirty      u1[n_labels], set to 1 where a row was changed
     logits     f4[cap], scratch
@@ -183,11 +191,12 @@ def _swap(order, place, a, b):  # type: ignore[no-untyped-def]
     place[x], place[y] = b, a
 
 
-@kernel(
+@stored_kernel(
+    12,
     void(
         I8_1R, I4_1R, I8_1R, I4_2, I4_1, I4_1,
         F4_2R, U8_1R, i8, f4, f4, i8, *_BLOCK, *_BLOCK, b1, U1_1, f4, F4_1R, i8, *_SCRATCH
-    )
+    ),
 )  # fmt: skip
 def dense_output_step(  # type: ignore[no-untyped-def]
     label_indptr, labels, rows, order, place, swapped,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from distlsh.kernels._jit import device_function, intrinsic
+from distlsh.kernels._jit import device_function, intrinsic, overload
 
-_LINE = 16
-"""float32 values of a cache line."""
+_LINE_BYTES = 64
 
-_WHOLE = 512
-_START = 128
-"""Rows up to ``_WHOLE`` wide are asked for whole; of a wider row the start is enough, as
+_WHOLE_LINES = 16
+_START_LINES = 8
+"""Rows of up to ``_WHOLE_LINES`` are asked for whole; of a longer row the start is enough, as
 the hardware prefetcher follows it.  Both measured with ``benchmarks/kernels/roofline.py``."""
 
 
@@ -41,11 +42,22 @@ prefetch = _make_prefetch(1)
 _prefetch_to_second_level = _make_prefetch(2)
 
 
+def line_values(array: Any) -> Any:
+    """Return how many of the array's values a cache line holds: for kernels, to which it is a constant."""
+    raise NotImplementedError
+
+
+@overload(line_values)
+def _line_values(array):  # type: ignore[no-untyped-def]
+    n = _LINE_BYTES * 8 // array.dtype.bitwidth
+    return lambda array: n
+
+
 @device_function
 def prefetch_row(array, row):  # type: ignore[no-untyped-def]
-    """Start loading row ``row`` of a 2-D float32 array into the second level."""
-    width = array.shape[1]
-    if width > _WHOLE:
-        width = _START
-    for j in range(0, width, _LINE):
+    """Start loading row ``row`` of a 2-D array into the second level."""
+    line, width = line_values(array), array.shape[1]
+    if width > _WHOLE_LINES * line:
+        width = _START_LINES * line
+    for j in range(0, width, line):
         _prefetch_to_second_level(array, row * array.shape[1] + j)

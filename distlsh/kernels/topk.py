@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I4_2, I4_2R, f4, i4, i8, void
+from distlsh.kernels.stored_rows import stored_kernel, value_at
 
 LANES = 64
 """Scores compared with the running k-th best at once; four AVX-512 vectors."""
@@ -75,12 +76,12 @@ def merge_topk(block, bias, first, ids, scores):  # type: ignore[no-untyped-def]
                 bound = best[last]
 
 
-@kernel(void(F4_2R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
+@stored_kernel(1, void(F4_2R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
 def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores):  # type: ignore[no-untyped-def]
     """Score each row's candidates and keep the k best.
 
     hidden      f4[m, d]
-    weights     f4[n, d], may be written by others meanwhile
+    weights     f4 or u2[n, d] (`stored_rows`), may be written by others meanwhile
     bias        f4[n], or f4[0] for none
     scale       of the dot products
     candidates  i4[m, c], distinct labels in [0, n) at places [0, counts[i])
@@ -101,10 +102,9 @@ def candidate_topk(hidden, weights, bias, scale, candidates, counts, ids, scores
         best_ids[:] = i4(-1)
         for place in range(counts[i]):
             label = candidates[i, place]
-            row = weights[label]
             dot = f4(0.0)
             for j in range(query.shape[0]):
-                dot += query[j] * row[j]
+                dot += query[j] * value_at(weights, label, j)
             score = f4(scale * dot)
             if bias.shape[0] > 0:
                 score += bias[label]
