@@ -34,6 +34,7 @@ from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, layer_name
+from distlsh.model.storage import as_floats
 from distlsh.protocol.reports import Evaluation
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ class Model:
 
     @property
     def output_weights(self) -> Floats:
-        """The output rows f4[n_labels, d], read-only."""
-        return self._network.output.weights
+        """The output rows f4[n_labels, d], read-only; a copy where they are stored as bfloat16."""
+        return as_floats(self._network.output.weights)
 
     def hidden(self, dataset: Dataset, rows: Rows | None = None) -> Floats:
         """Return what the output layer, and so the hash tables, are asked with: f4[m, d].

@@ -5,10 +5,11 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from distlsh.kernels._jit import intrinsic, kernel
+from distlsh.kernels._jit import intrinsic
 from distlsh.kernels._types import F4_1R, F4_2R, I4_1, I4_2, I4_2R, I8_1, U1_1, U8_1R, b1, f4, i8, void
 from distlsh.kernels.losses import round_gradients, softmax_loss
 from distlsh.kernels.output_layer import _BLOCK, _SCRATCH, _apply, _logits
+from distlsh.kernels.stored_rows import stored_kernel
 
 FORWARD, LOSS, BACKWARD = range(3)
 
@@ -26,11 +27,12 @@ def _cycles(typingctx):  # type: ignore[no-untyped-def]
     return types.int64(), codegen
 
 
-@kernel(
+@stored_kernel(
+    7,
     void(
         I4_2R, I4_2R, F4_2R, U8_1R, f4, f4, i8, *_BLOCK, *_BLOCK, b1, U1_1, f4, F4_1R, i8, *_SCRATCH,
         I8_1, I4_2, I4_1,
-    )
+    ),
 )  # fmt: skip
 def staged_output_step(  # type: ignore[no-untyped-def]
     active, bounds, hidden, seeds, scale, tau,
@@ -53,7 +55,7 @@ def staged_output_step(  # type: ignore[no-untyped-def]
         after_loss = _cycles()
         _apply(
             active, s, logits, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
-            bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, grad,
+            bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, seeds[s], grad,
         )  # fmt: skip
         end = _cycles()
         cycles[FORWARD] += after_forward - start

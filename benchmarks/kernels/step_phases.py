@@ -111,11 +111,11 @@ class Setting:
 
     def rehash(self, full: bool) -> tuple[int, float]:
         """Publish tables of all rows or of the changed ones; return how many, and the seconds."""
-        start = time.perf_counter()
+        start = time.thread_time()
         self.generation += 1
         done = self.rehasher.refresh(self.generation, full)
         publish(self.arrays["tables.generation"], self.generation)
-        return done.rows, time.perf_counter() - start
+        return done.rows, time.thread_time() - start
 
     def worker(self, index: int) -> TimedStep:
         """Return the step of worker ``index``."""
@@ -137,17 +137,17 @@ class TimedSelector(LshSelector):
     """`LshSelector` with a clock between query and choice."""
 
     def select_batch(self, hidden: Any, rows: Any, seeds: Any, active: Any, bounds: Any) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         self.codes = codes = self._codes[: len(rows)]
         queries = as_queries(hidden, self._reader.spec.n_dims)
         self._reader.hasher.probes(queries, codes)
-        queried = time.perf_counter()
+        queried = time.thread_time()
         data = self._dataset
         with self._reader.tables() as tables:
             self.sizes = tables.sizes
             labels = (data.label_indptr, data.labels)
             self._sampler.select(tables, codes, *labels, rows, seeds, active, bounds, queries)
-        self.taken = (queried - start, time.perf_counter() - queried)
+        self.taken = (queried - start, time.thread_time() - queried)
 
 
 class _TimedStack:
@@ -161,14 +161,14 @@ class _TimedStack:
         return getattr(self._stack, name)
 
     def forward(self, batch: Any) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         self._stack.forward(batch)
-        self.taken[_INPUT] = time.perf_counter() - start
+        self.taken[_INPUT] = time.thread_time() - start
 
     def backward(self, batch: Any) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         self._stack.backward(batch)
-        self.taken[_INPUT_BACKWARD] = time.perf_counter() - start
+        self.taken[_INPUT_BACKWARD] = time.thread_time() - start
 
 
 class TimedStep(TrainStep):
@@ -196,18 +196,18 @@ class TimedStep(TrainStep):
         layer = (*self.network.output.views, *self.network.output_bias.views, spec.bias, self.network.dirty)
         scratch = (self.logits, self.kept, delta, self.counters)
         self.cycles[:] = 0
-        start = time.perf_counter()
+        start = time.thread_time()
         staged_output_step(
             active, bounds, hidden, seeds, spec.logit_scale, self.train.skip_below, self.code,
             *layer, lr, self.hyper, step, *scratch, self.cycles, self.kept_rows, self.n_kept_rows,
         )  # fmt: skip
-        self._staged = time.perf_counter() - start
+        self._staged = time.thread_time() - start
 
     def timed(self, rows: Any, first_sample: int) -> dict[str, float]:
         """Train on a batch; return the seconds of each phase, and of the whole as "step"."""
-        start = time.perf_counter()
+        start = time.thread_time()
         self.run(rows, first_sample, self.train.lr, self.train.lr_input or self.train.lr)
-        whole = time.perf_counter() - start
+        whole = time.thread_time() - start
         shares = self.cycles / max(1, self.cycles.sum())
         taken = dict(self.stack.taken)  # type: ignore[attr-defined]
         taken[_QUERY], taken[_ACTIVE] = self.selector.taken  # type: ignore[union-attr]

@@ -20,6 +20,7 @@ Format = Literal["auto", "xc", "svmlight", "idx"]
 Normalize = Literal["none", "l2"]
 Activation = Literal["linear", "relu", "tanh"]
 Loss = Literal["softmax", "bce"]
+Storage = Literal["float32", "bfloat16"]
 HiddenShare = Annotated[float, Meta(gt=0.0, le=1.0)]
 Family = Literal["cross_polytope", "srp", "fast_srp", "sparse_srp", "wta", "dwta", "l2"]
 Probing = Literal["query_directed", "step_wise"]
@@ -71,6 +72,7 @@ class ModelConfig(_Group, frozen=True):
     input_dropout: Share = 0.0  # of input features
     loss: Loss = "softmax"
     log_q: bool = False  # correct the softmax for the random negatives' sampling rate
+    storage: Storage = "float32"  # of the first layer's and the output's rows
     warm_start: bool = True  # output rows start as their label's mean hidden vector
 
 

@@ -87,6 +87,12 @@ def _hidden(config: Config) -> Iterator[Problem]:
         )
         return
     shares = layer_shares(model)
+    if model.storage == "bfloat16" and any(one < 1 for one in shares):
+        yield (
+            "model.storage",
+            "hashed hidden layers (model.active_share below 1) are trained in float32 only; "
+            "set model.storage: float32, or model.active_share: 1",
+        )
     if config.lsh.hidden.choice != "tables":
         return
     for i, (inputs, one) in enumerate(zip(model.hidden, shares[1:], strict=False)):

@@ -21,7 +21,9 @@ from distlsh.kernels._types import f4, u2, u4, u8
 from distlsh.kernels.random import mix64
 
 _HALF = 16
-_BY_COLUMN, _BY_SALT = 0x9E3779B1, 0x2C1B3C6D
+_BY_COLUMN = 0x9E3779B1
+_MIX = ((16, 0x7FEB352D), (15, 0x846CA68B))
+"""Shifts and factors of Wellons's lowbias32; its last shift would not reach the half that is used."""
 
 _INT32, _FLOAT = ir.IntType(32), ir.FloatType()
 
@@ -48,8 +50,9 @@ def _rounded(typingctx, value, salt, column):  # type: ignore[no-untyped-def]
         value, salt, column = args
         noise = builder.mul(builder.trunc(column, _INT32), _INT32(_BY_COLUMN))
         noise = builder.add(noise, salt)
-        noise = builder.xor(noise, builder.lshr(noise, _INT32(15)))
-        noise = builder.lshr(builder.mul(noise, _INT32(_BY_SALT)), _INT32(_HALF))
+        for shift, factor in _MIX:
+            noise = builder.mul(builder.xor(noise, builder.lshr(noise, _INT32(shift))), _INT32(factor))
+        noise = builder.lshr(noise, _INT32(_HALF))
         bits = builder.add(builder.bitcast(value, _INT32), noise)
         return builder.trunc(builder.lshr(bits, _INT32(_HALF)), ir.IntType(16))
 

@@ -18,6 +18,7 @@ from distlsh.model.spec import (
     NetworkSpec,
     Offsets,
     Seeds,
+    array_dtype,
     array_shapes,
     layer_name,
     trained_specs,
@@ -54,10 +55,10 @@ class Instances(Protocol):
 class Block:
     """One trained array and its optimiser's states; what the optimiser lacks is of one place.
 
-    weights f4[n, d]; state1, state2 f4[n, d or 1]; clock i8[n].
+    weights f4[n, d], or u2[n, d] of bfloat16 rows; state1, state2 f4[n, d or 1]; clock i8[n].
     """
 
-    weights: Floats
+    weights: npt.NDArray[Any]
     state1: Floats
     state2: Floats
     clock: Offsets
@@ -76,7 +77,7 @@ class Block:
         )
 
     @property
-    def views(self) -> tuple[Floats, Floats, Floats, Offsets]:
+    def views(self) -> tuple[npt.NDArray[Any], Floats, Floats, Offsets]:
         """The arrays in the order that kernels take them."""
         return self.weights, self.state1, self.state2, self.clock
 
@@ -98,7 +99,7 @@ class Network:
         self.spec = spec
         self.arrays = arrays
         for name, shape in array_shapes(spec).items():
-            _check_array(arrays, name, shape)
+            _check_array(arrays, name, shape, np.dtype(array_dtype(spec, name)))
         blocks = {name: Block.from_arrays(name, arrays, spec.optimizer) for name in array_shapes(spec)}
         names = [layer_name(i) for i in range(len(spec.hidden))]
         self.layers = [blocks[f"{name}.weights"] for name in names]
@@ -174,12 +175,14 @@ def _no_bias() -> Block:
     return Block.from_arrays("none", {"none": np.zeros((1, 1), np.float32)}, "sgd")
 
 
-def _check_array(arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int]) -> None:
+def _check_array(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, int], dtype: np.dtype[Any]
+) -> None:
     if name not in arrays:
         raise ShapeError(f"the network's array {name} is missing; the arrays are {', '.join(arrays)}")
     found = arrays[name]
-    if found.shape != shape or found.dtype != np.float32 or not found.flags.c_contiguous:
+    if found.shape != shape or found.dtype != dtype or not found.flags.c_contiguous:
         raise ShapeError(
-            f"array {name} is {found.dtype}{list(found.shape)}, the network needs float32{list(shape)} in"
+            f"array {name} is {found.dtype}{list(found.shape)}, the network needs {dtype}{list(shape)} in"
             " C order; the checkpoint and the configuration are not of the same run"
         )

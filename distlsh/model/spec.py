@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from distlsh.config.schema import Activation, Config, Loss, ModelConfig
+from distlsh.config.schema import Activation, Config, Loss, ModelConfig, Storage
 from distlsh.config.shares import layer_shares
 from distlsh.errors import CheckpointError, ShapeError
 from distlsh.kernels import optim
+from distlsh.model.storage import DTYPES
 from distlsh.shm.spec import ArraySpec
 
 Floats = npt.NDArray[np.float32]
@@ -42,6 +43,7 @@ class NetworkSpec:
     gradients below sqrt(a) move it by about ``lr * gradient / sqrt(a)``.
     ``active`` has for each hidden layer the neurons that a sample computes, 0 for a dense layer;
     () is all dense.
+    ``storage`` is of the rows of the first layer and the output; all else is float32.
     """
 
     n_features: int
@@ -58,6 +60,7 @@ class NetworkSpec:
     optimizer: Optimizer = "adagrad"
     adagrad_init: float = 0.01
     active: tuple[int, ...] = ()
+    storage: Storage = "float32"
 
     def __post_init__(self) -> None:
         if self.active and len(self.active) != len(self.hidden):
@@ -90,12 +93,14 @@ class NetworkSpec:
             optimizer="momentum" if momentum else optimizer,
             adagrad_init=config.train.adagrad_init,
             active=active_neurons(model),
+            storage=model.storage,
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
         """Return the network described by ``to_dict``, as read from a checkpoint."""
-        values = {"active": (), **values}  # checkpoints from before hashed hidden layers have none
+        # What checkpoints lack from before there was a choice.
+        values = {"active": (), "storage": "float32", **values}
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             wrong = ", ".join(sorted(names.symmetric_difference(values)))
@@ -176,17 +181,22 @@ def parameter_specs(spec: NetworkSpec) -> list[ArraySpec]:
     """
     specs: list[ArraySpec] = []
     for name, shape in array_shapes(spec).items():
-        specs += trained_specs(name, shape, spec.optimizer)
+        specs += trained_specs(name, shape, spec.optimizer, array_dtype(spec, name))
     marks = [(layer_name(i), spec.hidden[i], "model.hidden") for i in spec.hashed]
     marks.append(("output", spec.n_labels, "the number of labels"))
     return [*specs, *(ArraySpec(f"{name}.dirty", (n,), "u1", True, lower) for name, n, lower in marks)]
 
 
-def trained_specs(name: str, shape: tuple[int, int], optimizer: str) -> list[ArraySpec]:
-    """Return trained array ``name`` f4[n, width], then what its optimiser keeps of it."""
+def array_dtype(spec: NetworkSpec, name: str) -> str:
+    """Return the dtype of trained array ``name``: "f4", or "u2" for rows kept as bfloat16."""
+    return DTYPES[spec.storage] if name in ("input.weights", "output.weights") else "f4"
+
+
+def trained_specs(name: str, shape: tuple[int, int], optimizer: str, dtype: str = "f4") -> list[ArraySpec]:
+    """Return trained array ``name`` f4 or u2[n, width], then what its optimiser keeps of it."""
     rows, width = shape
     lower = "model.bias" if name == "output.bias" else "model.hidden"
-    found = [ArraySpec(name, shape, "f4", True, lower)]
+    found = [ArraySpec(name, shape, dtype, True, lower)]
     state_width = 1 if optimizer == "adagrad_row" else width
     found += [
         ArraySpec(f"{name}.state{i + 1}", (rows, state_width), "f4", True, f"{lower} (or train.optimizer)")

@@ -16,6 +16,7 @@ from distlsh.lsh.tuning.grid import MAX_PROBES, MAX_TABLES, candidates
 from distlsh.lsh.tuning.neighbours import exact_neighbours
 from distlsh.lsh.tuning.problem import Problem, some_of
 from distlsh.model.network import Instances, Network
+from distlsh.model.storage import readable
 
 _BACKGROUND = 8192
 _FIXED = ("density", "probing", "transform")
@@ -47,7 +48,7 @@ def pose_output(
     generator = np.random.default_rng(seed)
     chosen = some_of(instances.n_rows, sample, generator)
     hidden = network.hidden(instances, chosen)
-    weights, rows = network.output.weights, _hashed_rows(network, lsh)
+    weights, rows = readable(network.output.weights), _hashed_rows(network, lsh)
     center = mean_row(rows) if lsh.center else np.zeros(rows.shape[1], np.float32)
     excluded = [_labels(instances, int(i)) for i in chosen] if without_labels else None
     return Problem(
@@ -81,9 +82,10 @@ def output_specs(
 
 def _hashed_rows(network: Network, lsh: LshConfig) -> Any:
     """Return what the tables hash: the output's rows, or what is read like them."""
+    weights = readable(network.output.weights)
     if not network.spec.bias or lsh.transform == "none":
-        return network.output.weights
-    return BiasedRows(network.output.weights, network.output_bias.weights, network.spec.logit_scale)
+        return weights
+    return BiasedRows(weights, network.output_bias.weights, network.spec.logit_scale)
 
 
 def _labels(instances: Instances, row: int) -> NDArray[np.int64]:
@@ -93,4 +95,5 @@ def _labels(instances: Instances, row: int) -> NDArray[np.int64]:
 def _bias(network: Network) -> NDArray[np.float32] | None:
     if not network.spec.bias:
         return None
-    return network.output_bias.weights.reshape(-1) / np.float32(network.spec.logit_scale)
+    bias: NDArray[np.float32] = network.output_bias.weights.reshape(-1)
+    return bias / np.float32(network.spec.logit_scale)

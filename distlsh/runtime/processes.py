@@ -72,6 +72,8 @@ def _modules(config: Config) -> list[str]:
     if min(layer_shares(config.model)) < 1:
         hashed.add(config.lsh.hidden.family)
         found += ["distlsh.model.layers.build", "distlsh.model.pairs_output"]
+    if config.model.storage == "bfloat16":
+        found.append("distlsh.model.bfloat16_kernels")
     if config.lsh.auto is not None:
         hashed |= set(TUNED_FAMILIES)
         found.append("distlsh.runtime.tuner")

@@ -21,6 +21,7 @@ from distlsh.lsh.maintain import build, refresh
 from distlsh.lsh.tables import Tables
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec
+from distlsh.model.storage import readable
 from distlsh.protocol.messages import Chosen, Rehashed, StartRehash, StartTuning, Stop, UseTables
 from distlsh.protocol.reports import Rehash, Tuned
 from distlsh.runtime.child import Link, log
@@ -139,7 +140,7 @@ class LayerTables:
     """The tables over one layer's rows, both buffers."""
 
     def __init__(self, tables: TableSet, arena: Arrays, seed: int, beat: Callable[[], None]) -> None:
-        self._rows: Any = arena[f"{tables.name}.weights"]  # or what is read like it
+        self._rows: Any = readable(arena[f"{tables.name}.weights"])
         if tables.bias:
             self._rows = BiasedRows(self._rows, arena[f"{tables.name}.bias"], tables.scale)
         self._dirty = arena[f"{tables.name}.dirty"]
