@@ -16,9 +16,9 @@ hits and other scratch of a worker are taken to be cached.  So the share of the 
 have moved; that a third level is shared with others, or not fully associative, only adds bytes that are not
 counted.  The other share is ``multiply-adds / time / peak``; the larger of the two binds.
 
-The arrays lie in shared memory as in a run and, for comparison, in private memory, which Linux puts on huge
-pages.  Times are medians over batches of what each worker took, so they hold on a machine that is not quite
-quiet.  Rehashing is timed beside the steps: all rows, and the rows that the steps changed.
+The arrays lie in shared memory as in a run; ``--pages private`` or ``both`` compares with private memory.
+Times are medians over batches of each worker's processor time, so other work disturbs them only through
+caches and memory.  Rehashing is timed beside the steps: all rows, and the rows that the steps changed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help=f"folder with {_FILE}")
     parser.add_argument("--cache-dir", default="/tmp/distlsh-roofline", help="of the parsed data")
     parser.add_argument("--shape", choices=sorted(SHAPES), action="append", help="only these")
-    parser.add_argument("--pages", choices=["shared", "huge", "both"], default="both")
+    parser.add_argument("--pages", choices=["shared", "private", "both"], default="shared")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--batches", type=int, help="measured; by default 128 (quick: 24)")
     parser.add_argument("--warm", type=int, help="batches before; by default 256 (quick: 24)")
@@ -117,7 +117,7 @@ def measure(
         "changed_rows": changed,
         "changed_us_per_row": 1e6 * changed_s / max(1, changed),
     }
-    return {"memory": "shared" if shared else "private, huge pages", "runs": runs, "rehash": rehash}
+    return {"memory": "shared" if shared else "private", "runs": runs, "rehash": rehash}
 
 
 def against(limit: Any, taken: Any, macs: Any, counted: Any) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def main() -> None:
         wanted.append(("enwiki-para, its instances", lambda: read(args)))
     for name, make in wanted:
         config, data = make()
-        for shared in {"shared": [True], "huge": [False], "both": [True, False]}[args.pages]:
+        for shared in {"shared": [True], "private": [False], "both": [True, False]}[args.pages]:
             result = measure(args, config, data, machine, shared)
             show(name, result)
             shapes.setdefault(name, []).append(result)
