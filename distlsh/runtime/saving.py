@@ -97,7 +97,7 @@ class Saver:
         now = dict(self._same)
         saved = {"hidden_lsh": {}, **state}  # checkpoints from before hashed hidden layers have none
         saved["lsh"] = state["lsh"] and _in_todays_fields(state["lsh"])
-        saved["model"] = {"active": [], **state["model"]}
+        saved["model"] = {"active": [], "storage": "float32", **state["model"]}
         settings = msgspec.to_builtins(self._config)
         if self._chosen is not None:  # of the output's tables, what was asked for must be the same
             now.pop("lsh")
