@@ -13,6 +13,7 @@ from typing import Any
 Setting = dict[str, Any]
 
 _COSINE: Setting = {"head": "cosine", "warm_start": True, "schedule": "linear", "sparse": True}
+_DENSE_COSINE: Setting = {**_COSINE, "fused": True, "by_hand": True}
 _SAMPLED: Setting = {"loss": "sampled", "sparse": True}
 
 
@@ -149,11 +150,11 @@ TORCH_DENSE = Peer(
     "torch, scipy",
     {},
     (
-        {**_COSINE, "fused": True, "lr": 3e-4},
-        {**_COSINE, "fused": True, "lr": 1e-3},
-        {**_COSINE, "fused": True, "lr": 3e-3},
+        {**_DENSE_COSINE, "lr": 3e-4},
+        {**_DENSE_COSINE, "lr": 1e-3},
+        {**_DENSE_COSINE, "lr": 3e-3},
         {"sparse": True, "fused": True, "lr": 3e-3},
-        {**_COSINE, "fused": True, "lr": 1e-3, "lr_input": 3e-3},
+        {**_DENSE_COSINE, "lr": 1e-3, "lr_input": 3e-3},
     ),
     # As many steps an epoch as the whole data has.
     in_search={"batch": 20, "sparse": True, "fused": True},
