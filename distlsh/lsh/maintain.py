@@ -17,6 +17,9 @@ _BATCH = 4096
 _MOVES = 1 << 17
 """Rows inserted or moved at a time: many, since the tables are gone through one by one."""
 
+_DENSE = 0.75
+"""Share of a block's rows from which all are hashed: reading them in a row costs less than picking some."""
+
 _STEPS = 8
 """Steps of a weight in an octave: a weight that changes takes its row to new places in all its buckets."""
 
@@ -73,14 +76,34 @@ def refresh(
     moved = 0
     for first in range(0, len(rows), _MOVES):
         ids = rows[first : first + _MOVES]
+        which = _where(ids)
         codes = np.empty((len(ids), hasher.spec.n_tables), np.int32)
         row_weights = np.empty(len(ids) if tables.weights is not None else 0, np.float32)
         for start in range(0, len(ids), _BATCH):
             some = ids[start : start + _BATCH]
-            codes[start : start + _BATCH] = reader.read(some, some, row_weights[start : start + _BATCH])
-        moved += tables.move(ids, tables.codes[ids], codes, row_weights if len(row_weights) else None)
-        tables.codes[ids] = codes
+            codes[start : start + _BATCH] = reader.read(
+                some, _where(some), row_weights[start : start + _BATCH]
+            )
+        moved += tables.move(ids, tables.codes[which], codes, row_weights if len(row_weights) else None)
+        tables.codes[which] = codes
     return moved
+
+
+def worth_hashing(marks: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the rows to hash, ascending i4[n]: those marked in ``marks`` u1[n_rows], dense blocks whole."""
+    chosen = marks.copy()  # workers mark rows meanwhile
+    for first in range(0, len(chosen), _BATCH):
+        block = chosen[first : first + _BATCH]
+        if np.count_nonzero(block) >= _DENSE * len(block):
+            block[:] = 1
+    return np.flatnonzero(chosen).astype(np.int32)
+
+
+def _where(ids: Ids) -> slice | Ids:
+    """Return a slice, which copies nothing, for ids that follow each other."""
+    if len(ids) and int(ids[-1]) - int(ids[0]) == len(ids) - 1 and (np.diff(ids) == 1).all():
+        return slice(int(ids[0]), int(ids[-1]) + 1)
+    return ids
 
 
 class _RowReader:

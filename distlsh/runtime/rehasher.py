@@ -17,7 +17,7 @@ from distlsh.data.store import open_store
 from distlsh.lsh.biased import BiasedRows
 from distlsh.lsh.frame import Frame
 from distlsh.lsh.hasher import Hasher
-from distlsh.lsh.maintain import build, refresh
+from distlsh.lsh.maintain import build, refresh, worth_hashing
 from distlsh.lsh.tables import Tables
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec
@@ -159,8 +159,7 @@ class LayerTables:
         idle, active = self._buffers[generation % 2], self._buffers[(generation - 1) % 2]
         if full:
             idle.codes[...] = EMPTY
-        # A copy: workers mark rows meanwhile, and numpy counts the marks before it lists them.
-        marked = np.flatnonzero(self._dirty.copy()).astype(np.int32)
+        marked = worth_hashing(self._dirty)
         if full or not self._frame.fits(active, self._rows, marked):
             return self._rebuild(idle)
         idle.copy_from(active)
