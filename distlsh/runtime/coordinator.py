@@ -48,10 +48,13 @@ _BEFORE_OUTPUT = ("init",)
 """Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
 
 
-def _needs(kind: str) -> Callable[[str], bool]:
-    """Return which arrays a task of this kind touches, of those that are still being given their pages."""
-    early = kind in _BEFORE_OUTPUT
-    return lambda name: not (early and name.startswith(("output.", "tables.")))
+def _needs(kind: str) -> Callable[[str], bool] | None:
+    """Return which arrays a task of this kind touches; None: all."""
+    return _before_output if kind in _BEFORE_OUTPUT else None
+
+
+def _before_output(name: str) -> bool:
+    return not name.startswith(("output.", "tables."))
 
 
 def _promise(told: Tuned) -> str:

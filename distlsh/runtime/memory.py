@@ -9,6 +9,9 @@ from pathlib import Path
 import psutil
 
 _INTERVAL_S = 5.0
+_SHARE = 0.002
+"""Of a core, that looking may take: over gigabytes in small pages a look takes the kernel a while."""
+
 _ANONYMOUS = re.compile(r"^Pss_Anon:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -34,10 +37,11 @@ class MemoryWatch:
         """Look at the processes, at most every few seconds unless ``now``."""
         if not now and time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _INTERVAL_S
+        started = time.thread_time()
         me = psutil.Process()
         private = sum(_anonymous_bytes(process.pid) for process in (me, *me.children(recursive=True)))
         self.peak_bytes = max(self.peak_bytes, self._shared + private)
+        self._next = time.monotonic() + max(_INTERVAL_S, (time.thread_time() - started) / _SHARE)
 
 
 def _anonymous_bytes(pid: int) -> int:

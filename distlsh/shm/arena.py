@@ -101,8 +101,8 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         """Return the arrays that a checkpoint holds."""
         return {spec.name: self._arrays[spec.name] for spec in self.specs if spec.persistent}
 
-    def reserved(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Return when the arrays whose names are ``wanted`` have their pages.
+    def reserved(self, wanted: Callable[[str], bool] | None = None) -> None:
+        """Return when the arrays whose names are ``wanted`` have their pages; all by default.
 
         Raises ResourceError where /dev/shm has no room for them.
         """
@@ -110,10 +110,13 @@ class Arena(Mapping[str, "NDArray[Any]"]):
             return
         first = 0
         for spec in self.specs:
-            if wanted(spec.name):
+            if wanted is None or wanted(spec.name):
                 with _no_room(self.n_bytes):
                     self._reservation.wait(first, first + spec.padded_bytes)
             first += spec.padded_bytes
+        if wanted is None:
+            self._reservation.stop()
+            self._reservation = None
 
     def close(self) -> None:
         """Let go of the segment; it is unmapped here when nobody holds one of its arrays any more."""

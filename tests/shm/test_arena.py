@@ -77,6 +77,21 @@ def test_only_persistent_arrays_are_saved(arena):
     assert list(arena.persistent()) == ["a", "c"]
 
 
+def test_an_arena_that_is_not_waited_for_is_whole_afterwards():
+    """After `reserved`, of some arrays or of all and however often, every page is there and zero."""
+    arena = Arena.create(new_run_id(), SPECS, wait=False)
+    try:
+        arena.reserved(lambda name: name == "c")
+        assert not arena["c"].any()
+        arena.reserved()
+        arena.reserved()
+        assert os.stat(arena.path).st_blocks * 512 >= arena.n_bytes
+        assert not arena["a"].any()
+    finally:
+        arena.unlink()
+        arena.close()
+
+
 def test_a_name_twice_is_refused():
     """Two arrays of one name raise UsageError that names them."""
     with pytest.raises(UsageError, match="twice: a"):
