@@ -18,14 +18,15 @@ from distlsh._version import __version__
 if TYPE_CHECKING:
     from distlsh.api import train
     from distlsh.data.opening import open_dataset
-    from distlsh.inference import Model, predict_to_file
+    from distlsh.inference import Model
     from distlsh.lsh.index import LSHIndex
+    from distlsh.predictions import predict_to_file
 
 _HOMES = {
     "LSHIndex": "distlsh.lsh.index",
     "train": "distlsh.api",
     "Model": "distlsh.inference",
-    "predict_to_file": "distlsh.inference",
+    "predict_to_file": "distlsh.predictions",
     "open_dataset": "distlsh.data.opening",
 }
 

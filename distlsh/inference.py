@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -27,7 +25,7 @@ from distlsh.evaluation.parallel import in_blocks, n_cores
 from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.ranker import ExactRanker
 from distlsh.evaluation.sums import EvalSums, to_evaluation
-from distlsh.evaluation.tables import TableView, lsh_topk
+from distlsh.evaluation.tables import TRAINED, Effort, TableView, lsh_topk
 from distlsh.lsh.stats import TableStats
 from distlsh.lsh.tables import GENERATION
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
@@ -45,9 +43,6 @@ Rows = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 METHODS = ("exact", "lsh")
-FILE_BLOCK = 16_384
-"""Rows predicted between two writes to a file of predictions."""
-
 log = logging.getLogger(__name__)
 
 
@@ -107,17 +102,29 @@ class Model:
         """Return how full the hash tables are; None where the output is dense."""
         return None if self._tables is None else self._tables.tables.stats()
 
-    def predict(self, X: Any, k: int = 5, method: str = "exact") -> tuple[NDArray[np.int64], Floats]:
+    def predict(
+        self,
+        X: Any,
+        k: int = 5,
+        method: str = "exact",
+        *,
+        n_probes: int | None = None,
+        max_candidates: int | None = None,
+    ) -> tuple[NDArray[np.int64], Floats]:
         """Return the k best labels of each row and their logits, best first.
 
         X       SciPy sparse or dense [m, n_features], numbers that are finite as float32
         k       1 .. n_labels
         method  "exact", or "lsh": only labels that the hash tables retrieve are scored, and in hashed
                 hidden layers only neurons that theirs retrieve
+        n_probes        more buckets that a row reads in each of the output's tables; None: as in training
+        max_candidates  labels scored, those that most of a row's buckets hold; None: all retrieved.
+                        More of either finds more of the exact answer and takes longer.  Both: "lsh" alone
 
         Returns i8[m, k] and f4[m, k]; of equal logits the lower label is first.  Places
         without a label ("lsh" may retrieve fewer than k) hold -1 and -inf.  Works on all
-        cores, in blocks of rows.  ShapeError if X or k does not fit the model.
+        cores, in blocks of rows.  ShapeError if X or k does not fit the model; UsageError or
+        ConfigError for an effort that the tables do not have.
         """
         features = FeatureRows(X, self.spec.n_features, unit=self.normalize == "l2")
         network = self._network
@@ -126,6 +133,7 @@ class Model:
             lambda a, b: network.hidden_csr(*features.block(a, b), choosers=self._choosers(method)),
             k,
             method,
+            Effort(n_probes, max_candidates),
         )
 
     @property
@@ -189,7 +197,14 @@ class Model:
         return solve(problem, goal, specs, storage="buckets", seed=seed, progress=progress)
 
     def predict_rows(
-        self, dataset: Dataset, rows: Rows | None = None, k: int = 5, method: str = "exact"
+        self,
+        dataset: Dataset,
+        rows: Rows | None = None,
+        k: int = 5,
+        method: str = "exact",
+        *,
+        n_probes: int | None = None,
+        max_candidates: int | None = None,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return what `predict` does for rows i8[m] of a data set (None: all), whatever its labels."""
         self._check_data(replace(dataset, n_labels=0))
@@ -199,6 +214,7 @@ class Model:
             lambda a, b: self._network.hidden(dataset, chosen[a:b], self._choosers(method)),
             k,
             method,
+            Effort(n_probes, max_candidates),
         )
 
     def evaluate(
@@ -281,31 +297,42 @@ class Model:
         return hidden_choosers(self.spec, self.config.lsh.hidden, sources, SPARSE_BLOCK)
 
     def _predict(
-        self, n_rows: int, hidden: Callable[[int, int], Floats], k: int, method: str
+        self, n_rows: int, hidden: Callable[[int, int], Floats], k: int, method: str, effort: Effort
     ) -> tuple[NDArray[np.int64], Floats]:
-        self._check_request(k, method)
+        self._check_request(k, method, effort)
         ids, scores = np.empty((n_rows, k), np.int64), np.empty((n_rows, k), np.float32)
 
         def work(first: int, last: int) -> None:
             some = hidden(first, last)
             threads = n_cores() if len(some) == n_rows else 1
-            ids[first:last], scores[first:last] = self._topk(some, k, method, threads)
+            ids[first:last], scores[first:last] = self._topk(some, k, method, effort, threads)
 
         in_blocks(n_rows, work)
         return ids, scores
 
-    def _check_request(self, k: int, method: str) -> None:
+    def _check_request(self, k: int, method: str, effort: Effort) -> None:
         if method not in METHODS:
             raise UsageError(f"method {method!r} is unknown; use one of {', '.join(METHODS)}")
         if method == "lsh" and not self.has_tables:
             raise UsageError(f"{self.path}: the model's layers are without hash tables; use method='exact'")
+        if effort != TRAINED and (method != "lsh" or self._tables is None):
+            raise UsageError(
+                f"n_probes and max_candidates are of the output's tables, which method {method!r} of this "
+                "model does not read; leave them out, or use method='lsh' with a model that has tables"
+            )
+        if effort.max_candidates is not None and effort.max_candidates < k:
+            raise UsageError(
+                f"max_candidates is {effort.max_candidates}, below the {k} labels wanted; raise it"
+            )
         if not 1 <= k <= self.spec.n_labels:
             raise ShapeError(f"k is {k}; it must be between 1 and the model's {self.spec.n_labels} labels")
 
-    def _topk(self, hidden: Floats, k: int, method: str, n_threads: int) -> tuple[NDArray[Any], Floats]:
+    def _topk(
+        self, hidden: Floats, k: int, method: str, effort: Effort, n_threads: int
+    ) -> tuple[NDArray[Any], Floats]:
         if method == "exact" or self._tables is None:
             return self._exact.topk(hidden, k, n_threads)
-        ids, scores, _ = lsh_topk(hidden, self._network, self._tables.tables, self._tables.hasher(), k)
+        ids, scores, _ = lsh_topk(hidden, self._network, self._tables, k, effort, self._exact.codes(k))
         return ids, scores
 
 
@@ -328,50 +355,3 @@ def _chosen_rows(dataset: Dataset, rows: Rows | None) -> Rows:
             f"rows must be one list of numbers in [0, {dataset.n_rows}), the rows of {dataset.source}"
         )
     return chosen
-
-
-def predict_to_file(
-    model: Model,
-    dataset: Dataset,
-    k: int,
-    path: str | os.PathLike[str],
-    method: str = "exact",
-    progress: Progress | None = None,
-) -> int:
-    """Write a line ``label:logit label:logit ...`` for each row, and return the number of rows.
-
-    path      gzipped if it ends in ``.gz``; appears when it is complete, or not at all
-    progress  called with (rows done, rows)
-
-    Keeps 16,384 rows of predictions in memory.
-    """
-    with _replacing(Path(path)) as file:
-        for first in range(0, dataset.n_rows, FILE_BLOCK):
-            rows = np.arange(first, min(first + FILE_BLOCK, dataset.n_rows), dtype=np.int64)
-            ids, scores = model.predict_rows(dataset, rows, k, method)
-            file.writelines(map(_line, ids.tolist(), scores.tolist()))
-            if progress is not None:
-                progress(int(rows[-1]) + 1, dataset.n_rows)
-    return dataset.n_rows
-
-
-def _line(ids: list[int], scores: list[float]) -> str:
-    pairs = zip(ids, scores, strict=True)
-    return " ".join(f"{label}:{score:.6g}" for label, score in pairs if label >= 0) + "\n"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[str]]:
-    """Open a file beside ``path``, which takes its place once it is complete and on disk."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(temporary, "wt", encoding="ascii") as file:
-            yield file
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"{path}: the predictions could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ ORDER = [
     "data",
     "evaluation",
     "inference",
+    "predictions",
     "protocol",
     "transport",
     "runtime",

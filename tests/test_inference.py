@@ -15,14 +15,15 @@ from scipy import sparse
 
 from distlsh.config.schema import Config, DataConfig, EvalConfig
 from distlsh.data.dataset import Dataset
-from distlsh.errors import CheckpointError, ShapeError, UsageError
+from distlsh.errors import CheckpointError, ConfigError, ShapeError, UsageError
 from distlsh.evaluation.propensity import inv_propensity
-from distlsh.inference import Model, predict_to_file
+from distlsh.inference import Model
 from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import Tables, table_specs
 from distlsh.model.checkpoint import MANIFEST, read_checkpoint, write_checkpoint
 from distlsh.model.spec import NetworkSpec, array_shapes
+from distlsh.predictions import predict_to_file
 
 N_FEATURES, N_LABELS, WIDTH, M = 20, 300, 16, 257
 LSH = HashSpec("fast_srp", n_hashes=4, n_tables=8, n_probes=1, n_dims=WIDTH, seed=3)
@@ -280,7 +281,7 @@ def test_predictions_in_a_file(
     saved, features: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, method: str
 ) -> None:
     """One line a row, ``label:logit`` best first, in batches; nothing else is left in the folder."""
-    monkeypatch.setattr("distlsh.inference.FILE_BLOCK", 100)
+    monkeypatch.setattr("distlsh.predictions.FILE_BLOCK", 100)
     model, seen = Model.load(saved[0]), []
     dataset = Dataset.from_csr(features, n_labels=N_LABELS)
     path = tmp_path / name
@@ -344,3 +345,34 @@ def test_a_checkpoint_of_no_model_is_an_error(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "a", {"x": np.zeros(3)}, {"position": {}}, keep=1)
     with pytest.raises(CheckpointError, match="does not describe a model"):
         Model.load(tmp_path)
+
+
+def test_more_probes_find_more_and_fewer_candidates_less(saved, features: np.ndarray) -> None:
+    """Effort trades time for recall: more probes agree more with exact inference, a small budget less."""
+    model = Model.load(saved[0])
+    exact = model.predict(features, 3)[0]
+
+    def agreement(**effort: int) -> float:
+        ids = model.predict(features, 3, "lsh", **effort)[0]
+        return float((ids[:, :, None] == exact[:, None, :]).any(2).mean())
+
+    few, trained, more = agreement(n_probes=0), agreement(), agreement(n_probes=6)
+    assert few < trained < more
+    assert agreement(n_probes=6, max_candidates=3) < more
+    assert agreement(n_probes=LSH.n_probes) == trained
+
+
+@pytest.mark.parametrize(
+    ("method", "effort", "said"),
+    [
+        ("exact", {"n_probes": 2}, "leave them out"),
+        ("lsh", {"max_candidates": 2}, "below the 3"),
+        ("lsh", {"n_probes": 99}, "lsh.n_probes"),
+    ],
+)
+def test_impossible_efforts_are_refused(
+    saved, features: np.ndarray, method: str, effort: dict[str, int], said: str
+) -> None:
+    """An effort that does nothing, or that the hash functions do not have, is an error that says so."""
+    with pytest.raises((UsageError, ConfigError), match=said):
+        Model.load(saved[0]).predict(features, 3, method, **effort)

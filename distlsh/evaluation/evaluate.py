@@ -120,7 +120,7 @@ class _Evaluator:
             macs = len(rows) * spec.n_labels * spec.width
             return LshSums(self._ranking(top, rows), output=False, macs=macs)
         candidates, counts = retrieve_labels(hidden, self.tables, self.hasher)
-        ids, _ = rank_candidates(self.network, hidden, candidates, counts, TOP_K)
+        ids, _ = rank_candidates(self.network, hidden, candidates, counts, TOP_K, self.codes)
         found = np.empty_like(top)
         mark_found(top, candidates, counts, found)
         retrieved = int(counts.sum())

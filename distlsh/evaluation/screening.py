@@ -137,6 +137,31 @@ def screened_topk(
     return screen.ids, screen.scores
 
 
+def screened_candidates(
+    hidden: Floats,
+    weights: Floats,
+    bias: Floats,
+    scale: float,
+    k: int,
+    rows: RowCodes,
+    candidates: Ids,
+    counts: Ids,
+) -> tuple[Ids, Floats]:
+    """Return i4[m, k] and f4[m, k]: each row's best ``candidates`` i4[m, c], at places [0, counts[i]).
+
+    rows  codes of ``weights``; the others as for `screened_topk`
+    """
+    from distlsh.kernels.screening import code_queries, screen_candidates
+
+    m, d = hidden.shape
+    queries, facts = np.empty((m, _padded(d)), np.uint8), np.empty((3, m), np.float32)
+    code_queries(hidden, scale, 1, queries, facts)
+    ids, scores = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
+    coded = rows.codes, rows.facts, rows.starts
+    screen_candidates(queries, facts, hidden, *coded, weights, bias, scale, candidates, counts, ids, scores)
+    return ids, scores
+
+
 def merge_parts(parts: list[tuple[Ids, Floats]], k: int) -> tuple[Ids, Floats]:
     """Return the k best of several top-k lists over ascending ranges of labels."""
     ids = np.concatenate([part[0] for part in parts], axis=1)

@@ -21,6 +21,7 @@ from distlsh.kernels._types import (
     I4_1,
     I4_1R,
     I4_2,
+    I4_2R,
     U1_2,
     U1_2R,
     f4,
@@ -30,6 +31,7 @@ from distlsh.kernels._types import (
     void,
 )
 from distlsh.kernels.int8_tile import LARGEST, OFFSET, QUERIES, ROWS, dot_row, dot_tile, reach_mask
+from distlsh.kernels.prefetch import prefetch
 from distlsh.kernels.topk import insert_best
 
 STEP, NORM, ERROR = 0, 1, 2
@@ -41,6 +43,9 @@ _ROWS_BYTES = 1 << 18
 
 _ROUNDING = 1.2e-7
 """Relative error of a float32 operation, doubled."""
+
+_AHEAD = 4
+"""Candidates ahead whose codes are asked for."""
 
 _TINY = 1e-17
 """Squares of smaller numbers may vanish in float32."""
@@ -271,4 +276,46 @@ def screen_few(  # type: ignore[no-untyped-def]
                 n_scored += 1
                 if score > scores[query, last]:
                     insert_best(scores[query], ids[query], score, i4(first + i))
+    return n_scored
+
+
+@kernel(i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
+def screen_candidates(  # type: ignore[no-untyped-def]
+    queries, query_facts, hidden, codes, facts, starts, weights, bias, scale, candidates, counts, ids, scores
+):
+    """Rank each query's candidates as `topk.candidate_topk` does; return how many were scored in float32.
+
+    queries     u1[m, d'], `code_queries` of ``hidden`` one by one
+    candidates  i4[m, c], distinct labels at places [0, counts[i])
+    counts      i4[m]
+    ids         i4[m, k], written: best first, equal scores by lower label, -1 beyond the candidates
+    scores      f4[m, k], written: -inf beyond the candidates
+
+    The others as for `screen_rows`.  A candidate costs a quarter of the bytes of its float32 row, and these
+    are asked for ahead.
+    Concurrency: none.  Allocates: nothing.  Cost: O(sum(counts) * d) 8-bit products; bound by memory.
+    Unchecked: shapes, label range, counts; k >= 1.
+    """
+    last = ids.shape[1] - 1
+    n_scored = 0
+    for query in range(hidden.shape[0]):
+        best, best_ids = scores[query], ids[query]
+        best[:] = f4(-np.inf)
+        best_ids[:] = i4(-1)
+        for place in range(counts[query]):
+            if place + _AHEAD < counts[query]:
+                ahead = candidates[query, place + _AHEAD]
+                for j in range(0, codes.shape[1], 64):
+                    prefetch(codes, ahead * codes.shape[1] + j)
+            i = candidates[query, place]
+            own = bias[i] if bias.shape[0] > 0 else f4(0.0)
+            offset = own + f4(_SLACK) * abs(own)
+            total = f4(dot_row(queries, query, codes, i) + starts[i])
+            most = total * (facts[i, STEP] * query_facts[STEP, query])
+            most += facts[i, NORM] * query_facts[ERROR, query] + facts[i, ERROR] * query_facts[NORM, query]
+            if not most + offset < best[last]:
+                score = _score(hidden[query], weights[i], scale) + own
+                n_scored += 1
+                if score > best[last] or (score == best[last] and i < best_ids[last]):
+                    insert_best(best, best_ids, score, i)
     return n_scored

@@ -149,6 +149,7 @@ def retrieve(
     how: str = "count",
     queries: Floats | None = None,
     sketcher: Sketcher | None = None,
+    marks: NDArray[np.uint8] | None = None,
 ) -> tuple[Ids, Ids]:
     """Return the distinct ids that each query's buckets hold: i4[m, width], and how many i4[m].
 
@@ -159,6 +160,7 @@ def retrieve(
              "score"  those with the largest estimated inner products, in no order; needs ``queries``
                       f4[m, n_dims], the ``sketcher`` of the tables' sketches, and tables with sketches
              "first"  those found first: in all tables' own buckets, then in their next best ones
+    marks    u1[n_rows], zeros before and after: one thread's scratch, which a call without makes itself
 
     Only the first ``found[i]`` places of row i mean anything.  The width is that of the
     query whose buckets hold most, or the budget.  A query's ids do not depend on the other queries.
@@ -175,16 +177,17 @@ def retrieve(
     if budget is not None and budget < 1:
         raise UsageError(f"a budget of {budget} ids a query retrieves nothing; give 1 or more, or None")
     if budget is None or how == "score":
-        every = _retrieve_all(tables, codes)
+        every = _retrieve_all(tables, codes, marks)
         return every if budget is None else _keep_scored(tables, *every, budget, queries, sketcher)
     return _retrieve_some(tables, codes, min(budget, tables.n_rows), how)
 
 
-def _retrieve_all(tables: Tables, codes: Ids) -> tuple[Ids, Ids]:
+def _retrieve_all(tables: Tables, codes: Ids, marks: NDArray[np.uint8] | None) -> tuple[Ids, Ids]:
     width = min(tables.n_rows, most_hits(tables.sizes, codes))
     out: Ids = np.empty((len(codes), width), np.int32)
     found: Ids = np.zeros(len(codes), np.int32)
-    retrieve_rows(tables.ids, tables.sizes, codes, np.zeros(tables.n_rows, np.uint8), out, found)
+    marks = np.zeros(tables.n_rows, np.uint8) if marks is None else marks
+    retrieve_rows(tables.ids, tables.sizes, codes, marks, out, found)
     return out, found
 
 

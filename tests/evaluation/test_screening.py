@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 
 from distlsh.evaluation import ranker, screening, topk
 from distlsh.evaluation.ranker import ExactRanker
-from distlsh.evaluation.screening import RowCodes, _Screen, merge_parts, screened_topk
+from distlsh.evaluation.screening import (
+    RowCodes,
+    _Screen,
+    merge_parts,
+    screened_candidates,
+    screened_topk,
+)
 from distlsh.evaluation.topk import NO_BIAS, exact_topk
 from distlsh.kernels.int8_tile import ROWS
+from distlsh.kernels.topk import candidate_topk
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, array_shapes
 
@@ -178,3 +185,19 @@ def test_screening_reads_a_read_only_map(tmp_path, monkeypatch: pytest.MonkeyPat
     hidden = normals(rng, 6, 4)
     ids, _ = exact_topk(hidden, weights, None, 1.0, 5)
     np.testing.assert_array_equal(ids, reference(hidden @ weights.T, 5)[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(m=st.integers(1, 6), n=st.integers(1, 60), k=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
+def test_screened_candidates_are_ranked_as_without_codes(m: int, n: int, k: int, seed: int) -> None:
+    """Among candidates in any order, ids, ties and padding are those of scoring all of them in float32."""
+    rng = np.random.default_rng(seed)
+    hidden, weights = (rng.integers(-2, 3, shape).astype(np.float32) for shape in ((m, 9), (n, 9)))
+    bias = rng.integers(-2, 3, n).astype(np.float32)
+    candidates = np.stack([rng.permutation(n) for _ in range(m)]).astype(np.int32)
+    counts = rng.integers(0, n + 1, m).astype(np.int32)
+    ids, scores = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
+    candidate_topk(hidden, weights, bias, 2.0, candidates, counts, ids, scores)
+    found = screened_candidates(hidden, weights, bias, 2.0, k, RowCodes.of(weights), candidates, counts)
+    np.testing.assert_array_equal(found[0], ids)
+    np.testing.assert_array_equal(found[1], scores)

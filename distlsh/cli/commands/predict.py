@@ -30,6 +30,12 @@ def add_parser(commands: Subparsers) -> None:
         choices=["exact", "lsh"],
         help="exact: all outputs are computed; lsh: those that the tables retrieve (default: exact)",
     )
+    parser.add_argument(
+        "--n-probes", type=int, metavar="N", help="lsh: buckets beside its own that a row reads in a table"
+    )
+    parser.add_argument(
+        "--max-candidates", type=int, metavar="N", help="lsh: labels scored, those found most often"
+    )
     add_format(parser)
     add_verbose(parser)
     parser.set_defaults(run=run)
@@ -37,12 +43,12 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write."""
-    from distlsh.inference import predict_to_file
+    from distlsh.predictions import predict_to_file
 
     with Meter() as meter:
         model, dataset = open_model_and_data(args, meter)
-        n_rows = predict_to_file(
-            model, dataset, args.k, args.out, args.method, progress=meter.of("predicting")
-        )
+        effort = {"n_probes": args.n_probes, "max_candidates": args.max_candidates}
+        progress = meter.of("predicting")
+        n_rows = predict_to_file(model, dataset, args.k, args.out, args.method, progress, **effort)
     print(f"{n_rows:,} rows -> {args.out}")
     return 0
