@@ -20,7 +20,6 @@ from distlsh.lsh.hasher import Hasher
 from distlsh.lsh.tables import Tables
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
-from distlsh.model.storage import readable
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -67,7 +66,7 @@ def exact_labels(
     """
     spec = network.spec
     bias = network.output_bias.weights if spec.bias else None
-    return exact_topk(hidden, readable(network.output.weights), bias, spec.logit_scale, k, codes)
+    return exact_topk(hidden, network.output.weights, bias, spec.logit_scale, k, codes)
 
 
 @dataclass(frozen=True, slots=True)

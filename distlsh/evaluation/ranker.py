@@ -14,7 +14,6 @@ from distlsh.evaluation.screening import RowCodes, merge_parts, screened_topk, s
 from distlsh.evaluation.topk import NO_BIAS
 from distlsh.kernels.int8_tile import ROWS
 from distlsh.model.network import Network
-from distlsh.model.storage import readable
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -37,7 +36,7 @@ class ExactRanker:
 
     def codes(self, k: int) -> RowCodes | None:
         """Return the output rows in 8 bits; None where ranking for ``k`` makes no use of them."""
-        weights = readable(self._network.output.weights)
+        weights = self._network.output.weights
         if not screens(weights.shape[0], weights.shape[1], k):
             return None
         with self._lock:
@@ -57,7 +56,7 @@ class ExactRanker:
 
         def part(first: int) -> tuple[Ids, Floats]:
             some = slice(first, first + size)
-            rows, own = readable(self._network.output.weights[some]), codes.block(first, first + size)
+            rows, own = self._network.output.weights[some], codes.block(first, first + size)
             ids, scores = screened_topk(hidden, rows, bias[some], spec.logit_scale, k, own)
             return np.where(ids >= 0, ids + np.int32(first), ids), scores
 

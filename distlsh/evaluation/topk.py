@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from distlsh.constants import LABEL_BLOCK, ROW_BLOCK
 from distlsh.evaluation.screening import RowCodes, screened_topk, screens
 from distlsh.kernels.topk import merge_topk
+from distlsh.model.storage import readable
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -26,7 +27,7 @@ def exact_topk(
     """Return each row's k best labels and their logits ``scale * hidden @ weights.T + bias``.
 
     hidden   f4[m, d]
-    weights  f4[n, d]
+    weights  f4[n, d], or u2[n, d] of bfloat16
     bias     f4[n] or f4[n, 1], or None
     scale    above 0
     k        at least 1; beyond n labels the places hold -1 and -inf
@@ -40,7 +41,7 @@ def exact_topk(
     flat_bias = NO_BIAS if bias is None else bias.reshape(-1)
     if screens(weights.shape[0], weights.shape[1], k):
         return screened_topk(np.ascontiguousarray(hidden), weights, flat_bias, scale, k, codes)
-    return _blas_topk(hidden, weights, flat_bias, scale, k)
+    return _blas_topk(hidden, readable(weights), flat_bias, scale, k)
 
 
 def _blas_topk(hidden: Floats, weights: Floats, bias: Floats, scale: float, k: int) -> tuple[Ids, Floats]:

@@ -32,6 +32,7 @@ from distlsh.kernels._types import (
 )
 from distlsh.kernels.int8_tile import LARGEST, OFFSET, QUERIES, ROWS, dot_row, dot_tile, reach_mask
 from distlsh.kernels.prefetch import prefetch
+from distlsh.kernels.stored_rows import stored_kernel, value_at
 from distlsh.kernels.topk import insert_best
 
 STEP, NORM, ERROR = 0, 1, 2
@@ -58,19 +59,19 @@ _SLACK = 4e-6
 
 
 @device_function
-def _measure(vector):  # type: ignore[no-untyped-def]
-    """Return the largest absolute value and the sum of squares; (0, inf) where a value is not finite.
+def _measure(vectors, i):  # type: ignore[no-untyped-def]
+    """Return the largest absolute value and the sum of squares of row i; (0, inf) where one is not finite.
 
     Compares bit patterns, which are ordered as the absolute values are: the compiler vectorises
     that, and not a maximum of numbers that may be NaN.
     """
-    bits = vector.view(np.int32)
     most = i4(0)
     squares = f4(0.0)
-    for j in range(vector.shape[0]):
-        found = i4(bits[j] & i4(0x7FFFFFFF))
+    for j in range(vectors.shape[1]):
+        value = value_at(vectors, i, j)
+        found = i4(_bits_of(value) & i4(0x7FFFFFFF))
         most = found if found > most else most
-        squares += vector[j] * vector[j]
+        squares += value * value
     if most >= _INFINITE or not squares < f4(np.inf):
         return f4(0.0), f4(np.inf)
     return _float_of(i4(most)), squares
@@ -86,6 +87,18 @@ def _float_of(typingctx, bits):  # type: ignore[no-untyped-def]
         return builder.bitcast(args[0], ir.FloatType())
 
     return f4(i4), codegen
+
+
+@intrinsic
+def _bits_of(typingctx, value):  # type: ignore[no-untyped-def]
+    """Return the pattern of 32 bits of a float32."""
+    del typingctx, value
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        del context, signature
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return i4(f4), codegen
 
 
 @device_function
@@ -114,11 +127,12 @@ def _norms(squares, left, width):  # type: ignore[no-untyped-def]
     return f4(norm), f4(np.sqrt(f8(left)) * more + _SLACK * norm)
 
 
-@kernel(void(F4_2R, I1_2, F4_2, I4_1))
+@stored_kernel(0, void(F4_2R, I1_2, F4_2, I4_1))
 def code_rows(weights, codes, facts, starts):  # type: ignore[no-untyped-def]
     """Round rows to 8 bits, each by a step of its own.
 
-    weights  f4[n, d], may be written by others meanwhile: then a bound may be of neither value
+    weights  f4 or u2[n, d] (`stored_rows`), may be written by others meanwhile: then a bound may be of
+             neither value
     codes    i1[>= n, d rounded up to a multiple of `int8_tile.WIDTH`], written in n rows; zeros beyond d
     facts    f4[>= n, 3], written: `STEP`, `NORM`, `ERROR`; a row that is not finite has infinite ones
     starts   i4[>= n], written: where sums of products with queries moved by `OFFSET` start
@@ -128,18 +142,18 @@ def code_rows(weights, codes, facts, starts):  # type: ignore[no-untyped-def]
     """
     width = weights.shape[1]
     for i in range(weights.shape[0]):
-        row = weights[i]
         code = codes[i]
-        most, squares = _measure(row)
+        most, squares = _measure(weights, i)
         step = _step_of(most, 127)
         total = left = f4(0.0)
         if step > f4(0.0):
             inverse = f4(1.0) / step
             for j in range(width):
-                found = _code(row[j], inverse, 127)
+                value = value_at(weights, i, j)
+                found = _code(value, inverse, 127)
                 code[j] = found
                 total += f4(found)
-                rest = row[j] - f4(found) * step
+                rest = value - f4(found) * step
                 left += rest * rest
             code[width:] = 0
         else:
@@ -168,7 +182,7 @@ def code_queries(queries, scale, together, panels, facts):  # type: ignore[no-un
     for i in range(queries.shape[0]):
         query = queries[i]
         panel = panels[i // together]
-        most, squares = _measure(query)
+        most, squares = _measure(queries, i)
         step = _step_of(most, LARGEST)
         left = f4(0.0) if step > f4(0.0) else squares
         if step > f4(0.0):
@@ -185,15 +199,15 @@ def code_queries(queries, scale, together, panels, facts):  # type: ignore[no-un
 
 
 @device_function
-def _score(query, row, scale):  # type: ignore[no-untyped-def]
-    """Return the logit in float32, as `candidate_topk` computes it."""
+def _score(query, weights, i, scale):  # type: ignore[no-untyped-def]
+    """Return the logit of row i in float32, as `candidate_topk` computes it."""
     dot = f4(0.0)
     for j in range(query.shape[0]):
-        dot += query[j] * row[j]
+        dot += query[j] * value_at(weights, i, j)
     return f4(scale * dot)
 
 
-@kernel(i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, i8, F4_1, I4_2, I4_2, F4_2))
+@stored_kernel(6, i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, i8, F4_1, I4_2, I4_2, F4_2))
 def screen_rows(  # type: ignore[no-untyped-def]
     panels, query_facts, hidden, codes, facts, starts, weights, bias, scale, first, bounds, tile, ids, scores
 ):
@@ -205,7 +219,7 @@ def screen_rows(  # type: ignore[no-untyped-def]
     codes        i1[b rounded up to a multiple of `ROWS`, d'], `code_rows` of ``weights``
     facts        f4[>= b, 3]
     starts       i4[as codes]
-    weights      f4[b, d], labels ``first .. first + b``
+    weights      f4 or u2[b, d], labels ``first .. first + b``
     bias         f4[b], or f4[0] for none
     scale        of the dot products
     first        label of the first row; calls go upwards, so that of equal scores the lower label stays
@@ -239,7 +253,7 @@ def screen_rows(  # type: ignore[no-untyped-def]
                     query = at
                     while mask != 0 and query < m:
                         if mask & 1:
-                            score = _score(hidden[query], weights[i], scale) + own
+                            score = _score(hidden[query], weights, i, scale) + own
                             n_scored += 1
                             if score > bounds[query]:
                                 insert_best(scores[query], ids[query], score, i4(first + i))
@@ -249,7 +263,7 @@ def screen_rows(  # type: ignore[no-untyped-def]
     return n_scored
 
 
-@kernel(i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, i8, I4_2, F4_2))
+@stored_kernel(6, i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, i8, I4_2, F4_2))
 def screen_few(  # type: ignore[no-untyped-def]
     queries, query_facts, hidden, codes, facts, starts, weights, bias, scale, first, ids, scores
 ):
@@ -272,14 +286,14 @@ def screen_few(  # type: ignore[no-untyped-def]
             most = total * (facts[i, STEP] * query_facts[STEP, query])
             most += facts[i, NORM] * query_facts[ERROR, query] + facts[i, ERROR] * query_facts[NORM, query]
             if not most + offset < scores[query, last]:
-                score = _score(hidden[query], weights[i], scale) + own
+                score = _score(hidden[query], weights, i, scale) + own
                 n_scored += 1
                 if score > scores[query, last]:
                     insert_best(scores[query], ids[query], score, i4(first + i))
     return n_scored
 
 
-@kernel(i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
+@stored_kernel(6, i8(U1_2R, F4_2R, F4_2R, I1_2R, F4_2R, I4_1R, F4_2R, F4_1R, f4, I4_2R, I4_1R, I4_2, F4_2))
 def screen_candidates(  # type: ignore[no-untyped-def]
     queries, query_facts, hidden, codes, facts, starts, weights, bias, scale, candidates, counts, ids, scores
 ):
@@ -314,7 +328,7 @@ def screen_candidates(  # type: ignore[no-untyped-def]
             most = total * (facts[i, STEP] * query_facts[STEP, query])
             most += facts[i, NORM] * query_facts[ERROR, query] + facts[i, ERROR] * query_facts[NORM, query]
             if not most + offset < best[last]:
-                score = _score(hidden[query], weights[i], scale) + own
+                score = _score(hidden[query], weights, i, scale) + own
                 n_scored += 1
                 if score > best[last] or (score == best[last] and i < best_ids[last]):
                     insert_best(best, best_ids, score, i)

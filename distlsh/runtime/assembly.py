@@ -35,6 +35,8 @@ from distlsh.transport.control import ControlServer, address
 from distlsh.transport.metrics import MetricsHub
 
 _PARTS_PER_WORKER = 4
+_PART_BYTES = 1 << 27
+"""Output rows that a task of the start fills at most: done long before a heartbeat is missed."""
 _LABEL_CHUNKS = 8
 
 
@@ -91,6 +93,7 @@ class Parts:
 def make_plan(config: Config, sizes: Sizes) -> Plan:
     """Return the numbers that the run's state machine follows."""
     n_test, workers, auto = sizes.n_test, config.run.workers, config.lsh.auto
+    most_rows = max(1, _PART_BYTES // (4 * config.model.hidden[-1]))
     return Plan(
         n_train=sizes.n_train,
         n_labels=sizes.n_labels,
@@ -104,8 +107,8 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         most_tunings=auto.max_tunings if auto is not None else 1,
         warm_start=config.model.warm_start,
         deterministic=config.train.deterministic,
-        init_parts=_PARTS_PER_WORKER * workers,
-        label_chunk=max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))),
+        init_parts=max(_PARTS_PER_WORKER * workers, -(-sizes.n_labels // most_rows)),
+        label_chunk=min(max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))), most_rows),
         workers=workers,
         n_eval_rows=min(config.eval.n_rows, n_test),
         n_final_rows=count_rows(n_test, config.eval.final_rows),

@@ -21,6 +21,7 @@ from distlsh.kernels.int8_tile import ROWS
 from distlsh.kernels.topk import candidate_topk
 from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, array_shapes
+from distlsh.model.storage import as_floats
 
 
 def reference(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,3 +202,19 @@ def test_screened_candidates_are_ranked_as_without_codes(m: int, n: int, k: int,
     found = screened_candidates(hidden, weights, bias, 2.0, k, RowCodes.of(weights), candidates, counts)
     np.testing.assert_array_equal(found[0], ids)
     np.testing.assert_array_equal(found[1], scores)
+
+
+@pytest.mark.parametrize("m", [3, 40])
+def test_bfloat16_rows_are_screened_as_their_float32_values(m: int) -> None:
+    """Rows stored by halves give what the same values give as float32, with candidates and without."""
+    rng = np.random.default_rng(13)
+    halves = (normals(rng, 800, 70).view(np.uint32) >> 16).astype(np.uint16)
+    floats, hidden = as_floats(halves), normals(rng, m, 70)
+    expected = screened_topk(hidden, floats, NO_BIAS, 2.0, 6)
+    found = screened_topk(hidden, halves, NO_BIAS, 2.0, 6)
+    candidates = np.tile(np.arange(800, dtype=np.int32), (m, 1))
+    every = np.full(m, 800, np.int32)
+    among = screened_candidates(hidden, halves, NO_BIAS, 2.0, 6, RowCodes.of(halves), candidates, every)
+    for ids, scores in (found, among):
+        np.testing.assert_array_equal(ids, expected[0])
+        np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
