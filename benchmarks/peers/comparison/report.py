@@ -78,6 +78,7 @@ def figure(results: Sequence[dict[str, Any]], name: str) -> Figure:
         color = COLORS[names.index(result["peer"]) % len(COLORS)]
         _draw(axes, result, color)
     for axis, label in zip(axes, ("training (s)", "peak memory (GB)", "prediction (rows/s)"), strict=True):
+        axis.margins(x=0.25, y=0.15)
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("P@1")
