@@ -155,6 +155,19 @@ class TrainConfig(_Group, frozen=True):
     deterministic: bool = False  # one worker, rehash at fixed sample counts
 
 
+class PretrainConfig(_Group, frozen=True):
+    """Contrastive training of the first layer: each instance shall find the others of its label."""
+
+    epochs: Count = 0  # passes over the instances that share a label; 0: none
+    batch_size: Annotated[int, Meta(ge=2, le=8192)] = 1024  # instances compared with each other
+    partners: Annotated[int, Meta(ge=1, le=256)] = (
+        8  # other instances of the label, at most, that make its vector
+    )
+    lr: PositiveRate = 0.02  # of the first layer; falls linearly to 0
+    scale: PositiveRate = 15.0  # of the cosines in the loss
+    adagrad_init: Rate = 0.001  # where Adagrad's sums of squares start
+
+
 class RehashConfig(_Group, frozen=True):
     initial_interval: Positive = 50_000  # samples before the first rehash
     decay: Rate = 0.1  # the n-th interval is initial_interval * exp(decay * n)
@@ -195,6 +208,7 @@ class Config(_Group, frozen=True):
     data: DataConfig = msgspec.field(default_factory=DataConfig)
     model: ModelConfig = msgspec.field(default_factory=ModelConfig)
     lsh: LshConfig = msgspec.field(default_factory=LshConfig)
+    pretrain: PretrainConfig = msgspec.field(default_factory=PretrainConfig)
     train: TrainConfig = msgspec.field(default_factory=TrainConfig)
     rehash: RehashConfig = msgspec.field(default_factory=RehashConfig)
     eval: EvalConfig = msgspec.field(default_factory=EvalConfig)

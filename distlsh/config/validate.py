@@ -20,7 +20,7 @@ def validate(config: Config, *, places: Places | None = None, check_files: bool 
 
     ``places`` tells where keys were written; ``check_files`` asks that the data files exist.
     """
-    checks = [_data, _lsh, _hidden, _training, _generated, _processes]
+    checks = [_data, _lsh, _hidden, _pretraining, _training, _generated, _processes]
     found = [problem for check in checks for problem in check(config)]
     if check_files:
         found.extend(_files(config))
@@ -75,6 +75,23 @@ def _hashing(group: str, lsh: HashingConfig, width: int, what: str) -> Iterator[
         yield f"{group}.dim", f"found {lsh.dim}, wider than {what} ({width}); allowed: at most {padded}"
     if lsh.family in ("wta", "dwta") and lsh.bin_size > width:
         yield f"{group}.bin_size", f"found {lsh.bin_size}; allowed: at most {what}'s width, {width}"
+
+
+def _pretraining(config: Config) -> Iterator[Problem]:
+    model = config.model
+    wanted = {
+        "hidden": (len(model.hidden) == 1, f"{len(model.hidden)} layers", "one"),
+        "active_share": (layer_shares(model)[0] == 1, model.active_share, "1"),
+        "activation": (model.activation == "linear", model.activation, "linear"),
+        "normalize": (model.normalize, "false", "true"),
+        "warm_start": (model.warm_start, "false", "true"),
+    }
+    for name, (fits, found, needed) in wanted.items():
+        if config.pretrain.epochs and not fits:
+            yield (
+                f"model.{name}",
+                f"found {found}; pretraining needs {needed}: set pretrain.epochs to 0 without it",
+            )
 
 
 def _hidden(config: Config) -> Iterator[Problem]:

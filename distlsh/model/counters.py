@@ -36,7 +36,11 @@ class Counter(IntEnum):
     """Active outputs that were looked at for conflicts (`model.conflicts`)."""
     CONFLICTS = 14
     """Of these, the ones that another worker had in a batch at the same time."""
+    PRETRAINED = 15
+    """Samples of the pretraining: those of an instance that shares a label."""
+    PRETRAIN_LOSS = 16
+    """Their losses."""
 
 
-N_COUNTERS = 16
-"""Two cache lines, so that no two workers' counters share one."""
+N_COUNTERS = 24
+"""Three cache lines, so that no two workers' counters share one."""

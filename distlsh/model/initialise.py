@@ -73,6 +73,16 @@ def initialise(
             marks[:] = 0
 
 
+def reset_states(network: Network, blocks: list[Block], part: int, n_parts: int, squares: float) -> None:
+    """Set the optimiser states of slice ``part`` of the blocks' rows to their first values.
+
+    squares  where Adagrad's sums of squares start; 0 for the states of other optimisers
+    """
+    adagrad = network.spec.optimizer.startswith("adagrad")
+    for block in blocks:
+        _fill_states(block, part_of(len(block.weights), part, n_parts), squares if adagrad else 0.0)
+
+
 def warm_start_add(network: Network, dataset: Instances, rows: Offsets) -> None:
     """Add the hidden vector of each instance in ``rows`` i8[m] to its labels' output rows.
 

@@ -18,9 +18,10 @@ class Assign:
 
 @dataclass(frozen=True)
 class WriteOrder:
-    """Write the order of instances of ``epoch``."""
+    """Write the order of instances of ``epoch`` of the training, or of the pretraining."""
 
     epoch: int
+    pretraining: bool = False
 
 
 @dataclass(frozen=True)

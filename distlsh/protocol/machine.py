@@ -16,7 +16,7 @@ from distlsh.protocol import events as ev
 from distlsh.protocol.ledger import Ledger, split
 from distlsh.protocol.messages import Task
 from distlsh.protocol.plan import Plan, Position
-from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
+from distlsh.protocol.steps import PRETRAIN, Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
 
 _HISTORY = 32
 
@@ -32,7 +32,7 @@ class RunMachine:
         self.plan = plan
         self.position = position or plan.start()
         self.finished: str | None = None
-        self._agenda: deque[Step] = deque(_resumed(self.position) if position else _from_scratch(plan))
+        self._agenda: deque[Step] = deque(_resumed(plan, self.position) if position else _from_scratch(plan))
         self._step: Step | None = None
         self._ledger = Ledger()
         self._ready: set[int] = set()
@@ -95,7 +95,7 @@ class RunMachine:
         None while nothing is learned, or when all is saved already.
         """
         position = self.position.copy()
-        if not position.samples or (position.stage == "final" and final_saved):
+        if not (position.samples or position.pretrained) or (position.stage == "final" and final_saved):
             return None
         position.rebuild = position.rebuild or self._refreshing
         if position.stage == "final":  # what is left is an empty epoch, and what follows the last one
@@ -118,6 +118,8 @@ class RunMachine:
         if task.kind == "train":
             self.position.samples += task.last - task.first
             self._look_at_schedules()
+        elif task.kind == PRETRAIN:
+            self.position.pretrained += task.last - task.first
 
     def _worker_lost(self, worker: int) -> None:
         self._ready.discard(worker)
@@ -186,7 +188,7 @@ class RunMachine:
                 if not self._ledger.quiet:
                     return
                 self._redo, self._step = False, None
-                self._agenda = deque(_from_scratch(self.plan))
+                self._agenda = deque(_first_values(self.plan, self.position))
             elif self._complete(self._step):
                 step, self._step = self._step, None
                 self._end(step)
@@ -198,10 +200,10 @@ class RunMachine:
         self._step = step
         match step:
             case Train():
-                self.position.stage = "train"
+                self.position.stage = step.name
                 if step.ledger is None:
-                    self._actions.append(act.WriteOrder(self.position.epoch))
-                    step.ledger = Ledger(self._chunks())
+                    self._write_order(step)
+                    step.ledger = Ledger(self._chunks(step))
                 self._ledger = step.ledger
             case Parallel():
                 self._ledger = Ledger(self._number(step.kind, step.n, step.size))
@@ -258,8 +260,16 @@ class RunMachine:
                 self._actions.append(act.EndEvaluation(step.kind, complete=self._ledger.finished))
                 if self._stopping and step.kind == "final":
                     self._agenda = deque([Finish("interrupted")])
+            case Train() if step.pretrains:
+                self._end_pretrain_epoch()
             case Train():
                 self._end_epoch()
+
+    def _end_pretrain_epoch(self) -> None:
+        self.position.pretrain_epoch += 1
+        self.position.chunks = None
+        if self.position.pretrain_epoch < self.plan.pretrain_epochs:
+            self._agenda.appendleft(Train(name=PRETRAIN))
 
     def _end_epoch(self) -> None:
         plan, position = self.plan, self.position
@@ -311,21 +321,26 @@ class RunMachine:
             if task is not None:
                 self._actions.append(act.Assign(worker, task))
 
-    def _chunks(self) -> list[Task]:
+    def _write_order(self, step: Train) -> None:
+        epoch = self.position.pretrain_epoch if step.pretrains else self.position.epoch
+        self._actions.append(act.WriteOrder(epoch, step.pretrains))
+
+    def _chunks(self, step: Train) -> list[Task]:
         plan, position = self.plan, self.position
-        base = position.epoch * plan.n_train
-        if position.chunks is None:
-            ranges = [(t.first, t.last) for t in split("train", plan.n_train, plan.chunk)]
-        else:
-            ranges = position.chunks
+        epoch, chunk = position.epoch, plan.chunk
+        if step.pretrains:
+            epoch, chunk = position.pretrain_epoch, plan.pretrain_chunk
+        ranges = position.chunks
+        if ranges is None:
+            ranges = [(t.first, t.last) for t in split(step.name, plan.n_train, chunk)]
         return [
             Task(
                 id=self._next_id(),
-                kind="train",
+                kind=step.name,
                 first=first,
                 last=last,
-                epoch=position.epoch,
-                first_sample=base + first,
+                epoch=epoch,
+                first_sample=epoch * plan.n_train + first,
             )
             for first, last in ranges
         ]
@@ -342,6 +357,12 @@ class RunMachine:
 
 def _from_scratch(plan: Plan) -> Iterable[Step]:
     yield Parallel("init", plan.init_parts, 1)
+    if plan.pretrain_epochs:
+        yield Train(name=PRETRAIN)
+    yield from _after_pretraining(plan)
+
+
+def _after_pretraining(plan: Plan) -> Iterable[Step]:
     yield Parallel("init_output", plan.init_parts, 1)
     if plan.warm_start:
         yield Parallel("warm_start", plan.n_train, plan.chunk)
@@ -353,7 +374,15 @@ def _from_scratch(plan: Plan) -> Iterable[Step]:
     yield Train()
 
 
-def _resumed(position: Position) -> Iterable[Step]:
+def _first_values(plan: Plan, position: Position) -> Iterable[Step]:
+    """Return the steps from the first values on, of the layers that have learned nothing yet."""
+    return _after_pretraining(plan) if position.pretrained else _from_scratch(plan)
+
+
+def _resumed(plan: Plan, position: Position) -> Iterable[Step]:
+    if position.stage == PRETRAIN:
+        left: list[Step] = [Train(name=PRETRAIN)] if position.pretrain_epoch < plan.pretrain_epochs else []
+        return [*left, *_after_pretraining(plan)]
     if position.stage == "final":
         return [Evaluate("final"), Finish("completed")]
     if position.tuning is not None and position.tuning.due:  # the run stopped or failed before it was done

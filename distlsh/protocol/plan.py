@@ -17,10 +17,12 @@ class Position(msgspec.Struct, kw_only=True):
     """
 
     schedule: RehashSchedule
-    stage: str = "start"  # "start", "train" or "final"
+    stage: str = "start"  # "start", "pretrain", "train" or "final"
     epoch: int = 0
     chunks: list[tuple[int, int]] | None = None
     samples: int = 0
+    pretrain_epoch: int = 0
+    pretrained: int = 0  # positions of the epochs of pretraining done
     next_eval: int = 0
     next_checkpoint: int = 0
     next_task: int = 0
@@ -46,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     tuned_recall: float | None = None  # goal of the output's hash functions; None: they are given
     most_tunings: int = 1
     warm_start: bool = True
+    pretrain_epochs: int = 0
+    pretrain_chunk: int = 8192
     deterministic: bool = False
     init_parts: int = 1
     label_chunk: int = 16_384

@@ -119,6 +119,9 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     train_s: float
     eval_s: float
     total_s: float
+    pretrain_s: float = 0.0  # of train_s, in the pretraining
+    pretrained: int = 0  # samples of the pretraining
+    pretrain_loss: float | None = None  # mean over them
     start_s: float  # from the command to the first work of training, its warm start included
     first_step_s: float = 0.0  # from the command to the first gradient step
     # seconds from the command to: "imported", "data" opened, "memory" made, "first_task", the first moment

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from distlsh.protocol.ledger import Ledger
 
+PRETRAIN = "pretrain"
+"""Name of the pretraining: of its step, its tasks and its stage."""
+
 _SHOWN = {"init": "init", "init_output": "init", "warm_start": "warm start", "warm_finish": "warm start"}
 
 
@@ -24,10 +27,15 @@ class Parallel:
 
 @dataclass
 class Train:
-    """An epoch, or what is left of it."""
+    """An epoch, or what is left of it, of the training or of the pretraining before it."""
 
     ledger: Ledger | None = None
     name: str = "train"
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether this is an epoch of the pretraining."""
+        return self.name == PRETRAIN
 
 
 @dataclass

@@ -71,6 +71,10 @@ class Data:
         return self.train.n_bytes + (self.test.n_bytes if self.test is not None else 0)
 
 
+_PRETRAIN_BATCHES = 4
+"""Batches of a task of the pretraining: enough that its last one is not small."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the coordinator works with."""
@@ -106,6 +110,8 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         tuned_recall=auto.recall if auto is not None and tunes(config, sizes.n_labels) else None,
         most_tunings=auto.max_tunings if auto is not None else 1,
         warm_start=config.model.warm_start,
+        pretrain_epochs=config.pretrain.epochs,
+        pretrain_chunk=_PRETRAIN_BATCHES * config.pretrain.batch_size,
         deterministic=config.train.deterministic,
         init_parts=max(_PARTS_PER_WORKER * workers, -(-sizes.n_labels // most_rows)),
         label_chunk=min(max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))), most_rows),

@@ -10,7 +10,7 @@ class RunClock:
     """Adds up seconds by account; one account runs at a time.
 
     ``train`` runs from the first task of initialisation to the tables' refresh after the last
-    step, without evaluations and the saving after the last step.
+    step, without pretraining (``pretrain``), evaluations and the saving after the last step.
     """
 
     def __init__(self, started: float | None = None) -> None:

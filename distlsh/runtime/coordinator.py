@@ -41,10 +41,10 @@ from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopSignals
 
 _POLL_S = 0.1
-_ACCOUNTS = {"evaluate": "eval", "finish": None}
+_ACCOUNTS = {"evaluate": "eval", "finish": None, "pretrain": "pretrain"}
 """What the time of a stage is charged to, where it is not training."""
 
-_BEFORE_OUTPUT = ("init",)
+_BEFORE_OUTPUT = ("init", "pretrain")
 """Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
 
 
@@ -55,6 +55,12 @@ def _needs(kind: str) -> Callable[[str], bool] | None:
 
 def _before_output(name: str) -> bool:
     return not name.startswith(("output.", "tables."))
+
+
+def _progress(position: Position) -> str:
+    if position.stage == "pretrain":
+        return f"{position.pretrained:,} samples of the pretraining"
+    return f"{position.samples:,} samples"
 
 
 def _promise(told: Tuned) -> str:
@@ -111,12 +117,14 @@ class Coordinator:
 
     @property
     def train_s(self) -> float:
-        """Seconds of training, those before a resume included."""
-        return self._clock.seconds("train")
+        """Seconds of training and pretraining, those before a resume included."""
+        return self._clock.seconds("train") + self._clock.seconds("pretrain")
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the figures of a checkpoint's state."""
-        self._clock.accounts["train"] = state["train_s"]
+        pretrain_s = state.get("pretrain_s", 0.0)  # checkpoints from before there was one lack it
+        self._clock.accounts["train"] = state["train_s"] - pretrain_s
+        self._clock.accounts["pretrain"] = pretrain_s
         self._clock.accounts["eval"] = state["eval_s"]
         self._restarts_before = state["restarts"]
         self.meter.restore(state["meter"])
@@ -237,8 +245,8 @@ class Coordinator:
         match action:
             case act.Assign(worker, task):
                 self._assign(worker, task)
-            case act.WriteOrder(epoch):
-                self._write_order(epoch)
+            case act.WriteOrder(epoch, pretraining):
+                self._write_order(epoch, pretraining)
             case act.BeginRehash(full):
                 self._staff.tell(REHASHER, StartRehash(full=full, samples=self._machine.position.samples))
             case act.BeginTuning(recall, number):
@@ -256,15 +264,16 @@ class Coordinator:
     def _assign(self, worker: int, task: Task) -> None:
         self._arena.reserved(_needs(task.kind))
         self._clock.mark("first_task")
-        if task.kind == "train" and "first_step" not in self._clock.marks:
+        if task.kind in ("train", "pretrain") and "first_step" not in self._clock.marks:
             self._clock.mark("first_step")
             parts = (f"{name} {at:.2f}" for name, at in self._clock.start().items())
             self.notice("info", f"seconds from the command: {', '.join(parts)}")
         self._staff.tell(worker_role(worker), Assign(task))
 
-    def _write_order(self, epoch: int) -> None:
+    def _write_order(self, epoch: int, pretraining: bool) -> None:
         order = self._arena["runtime.order"]
-        order[:] = np.random.default_rng((self._config.train.seed, epoch)).permutation(len(order))
+        key = (self._config.train.seed, epoch, *([1] if pretraining else []))
+        order[:] = np.random.default_rng(key).permutation(len(order))
 
     def _end_evaluation(self, kind: str) -> None:
         evaluation = to_evaluation(
@@ -296,13 +305,14 @@ class Coordinator:
         self._clock.switch(None if final else "train")
         figures = {
             "train_s": self.train_s,
+            "pretrain_s": self._clock.seconds("pretrain"),
             "eval_s": self._clock.seconds("eval"),
             "restarts": self.restarts,
             "meter": self.meter.state(),
         }
         path = self._saver.save(position, figures)
         self._final_saved = self._final_saved or final
-        self.notice("info", f"checkpoint {path.name} after {position.samples:,} samples")
+        self.notice("info", f"checkpoint {path.name} after {_progress(position)}")
 
     def _append(self, line: Report | Evaluation) -> None:
         try:

@@ -17,12 +17,12 @@ from distlsh.lsh.footprint import hasher_bytes
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.tables import GENERATION, table_specs
 from distlsh.model.conflicts import HOLDERS
+from distlsh.model.counters import N_COUNTERS
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
 from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
 
-COUNTERS = 16
 SLOT_PLACES = CACHE_LINE_BYTES // 8
 _LEAST_TABLES = 64 << 20
 
@@ -194,7 +194,7 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
         *specs,
         ArraySpec("runtime.order", (sizes.n_train,), "i8"),
         ArraySpec("runtime.slots", (workers, SLOT_PLACES), "i8"),
-        ArraySpec("runtime.counters", (workers, COUNTERS), "f8"),
+        ArraySpec("runtime.counters", (workers, N_COUNTERS), "f8"),
     ]
 
 

@@ -15,7 +15,7 @@ _RATE_WINDOW_S = 10.0
 
 
 class Meter:
-    """Turns counters (f8[n_workers, 16], shared) into reports; each covers the time since the last."""
+    """Turns counters (f8[n_workers, 24], shared) into reports; each covers the time since the last."""
 
     def __init__(self, counters: NDArray[np.float64], epochs: int, epoch_size: int) -> None:
         self._counters = counters
@@ -78,7 +78,7 @@ class Meter:
 
     @property
     def totals(self) -> NDArray[np.float64]:
-        """Sums over the workers since the start of this process, f8[16]."""
+        """Sums over the workers since the start of this process, f8[24]."""
         return np.asarray(self._counters.sum(axis=0))
 
     @property
@@ -172,7 +172,7 @@ class Meter:
 
 
 def means(sums: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the means over the samples that ``sums`` (f8[16]) covers; empty without samples."""
+    """Return the means over the samples that ``sums`` (f8[24]) covers; empty without samples."""
     samples, labelled = sums[At.SAMPLES], sums[At.LABELLED]
     if samples <= 0:
         return {}

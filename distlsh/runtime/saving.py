@@ -18,7 +18,7 @@ from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.run_dir import RunDir
 from distlsh.shm.arena import Arena
 
-_FIXED_GROUPS = ("train", "rehash")
+_FIXED_GROUPS = ("pretrain", "train", "rehash")
 """Settings that a run keeps when it goes on; model, lsh and data are compared as they came out."""
 
 
@@ -58,7 +58,7 @@ class Saver:
             "counters": self._arena["runtime.counters"].sum(axis=0).tolist(),
             **figures,
         }
-        name = "final" if position.stage == "final" else f"samples-{position.samples:012d}"
+        name = _name(position)
         arrays = self._persistent()
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
@@ -105,6 +105,12 @@ class Saver:
             now[f"config.{group}"], saved[f"config.{group}"] = settings[group], state["config"][group]
         for what, value in now.items():
             _check_same(path, what, saved[what], msgspec.to_builtins(value))
+
+
+def _name(position: Position) -> str:
+    if position.stage == "pretrain":
+        return f"pretrained-{position.pretrained:012d}"
+    return "final" if position.stage == "final" else f"samples-{position.samples:012d}"
 
 
 def _is_state(name: str) -> bool:

@@ -20,9 +20,10 @@ from distlsh.evaluation.sums import EvalSums
 from distlsh.lsh.reader import TableReader
 from distlsh.model.conflicts import HOLDERS, ConflictWatch
 from distlsh.model.counters import Counter
-from distlsh.model.initialise import initialise, warm_start_add, warm_start_finish
+from distlsh.model.initialise import initialise, reset_states, warm_start_add, warm_start_finish
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
+from distlsh.model.pretrain import PretrainStep, pretrain_rate
 from distlsh.model.schedule import lr_at, lr_input_at
 from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
@@ -73,6 +74,7 @@ class Worker:
         self._tables = AttachedTables(config, setup.n_labels, arena)
         self._reader = self._output_reader()
         self._lsh_choosers = _choosers(setup, arena, SPARSE_BLOCK)
+        self._pretrain: PretrainStep | None = None
         self._step: TrainStep | None = None
         self._counts: NDArray[np.int64] | None = None
         self._inverse: NDArray[np.float32] | None = None
@@ -89,9 +91,16 @@ class Worker:
         match task.kind:
             case "init":
                 initialise(self._network, seed, task.first, self._setup.init_parts, layers="hidden")
+                if self._config.pretrain.epochs:
+                    self._reset_states(task.first, self._config.pretrain.adagrad_init)
+            case "pretrain":
+                self._pretrain_chunk(task)
             case "init_output":
                 warm, parts = self._config.model.warm_start, self._setup.init_parts
                 initialise(self._network, seed, task.first, parts, warm_start=warm, layers="output")
+                if self._config.pretrain.epochs:
+                    self._pretrain = None  # its scratch is not needed any more
+                    self._reset_states(task.first, self._config.train.adagrad_init)
             case "warm_start":
                 for rows in self._blocks(np.arange(task.first, task.last)):
                     warm_start_add(self._network, self._train, rows)
@@ -117,6 +126,21 @@ class Worker:
             yield rows[first : first + size]
             self._link.beat()
 
+    def _reset_states(self, part: int, adagrad_init: float) -> None:
+        reset_states(self._network, self._network.layers, part, self._setup.init_parts, adagrad_init)
+
+    def _pretrain_chunk(self, task: Task) -> None:
+        config = self._config
+        if self._pretrain is None:
+            settings = (config.pretrain, config.train)
+            self._pretrain = PretrainStep(self._network, self._train, *settings, counters=self._counters)
+        started, loss = time.perf_counter(), self._counters[Counter.PRETRAIN_LOSS]
+        lr = pretrain_rate(config.pretrain, task.first_sample, self._train.n_rows)
+        self._pretrain.run(
+            self._arena["runtime.order"][task.first : task.last], task.first_sample, lr, self._link.beat
+        )
+        self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
+
     def _train_chunk(self, task: Task) -> None:
         started, cpu = time.perf_counter(), time.thread_time()
         loss = self._counters[Counter.LOSS]
@@ -128,13 +152,16 @@ class Worker:
             step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
             self._link.beat()
         self._counters[Counter.CPU_S] += time.thread_time() - cpu
+        self._tell(task, started, float(self._counters[Counter.LOSS] - loss))
+
+    def _tell(self, task: Task, started: float, loss_sum: float) -> None:
         self._link.metric(
             WorkerMetrics(
                 role=self._setup.role,
                 task_id=task.id,
                 samples=task.last - task.first,
                 busy_s=round(time.perf_counter() - started, 4),
-                loss_sum=float(self._counters[Counter.LOSS] - loss),
+                loss_sum=loss_sum,
             )
         )
 
