@@ -42,3 +42,6 @@ LSH_BLOCK = 128
 
 SPARSE_BLOCK = 128
 """Rows that inference takes through hashed hidden layers together; bounds the scratch."""
+
+PRETRAIN = "pretrain"
+"""Name of the pretraining: of its stage in a run's position, its steps, tasks and reports."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
-from distlsh.constants import RECALL_K, SPARSE_BLOCK, TUNED_FAMILIES
+from distlsh.constants import PRETRAIN, RECALL_K, SPARSE_BLOCK, TUNED_FAMILIES
 from distlsh.data.dataset import Dataset
 from distlsh.data.opening import open_pair
 from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
@@ -77,6 +77,11 @@ class Model:
         """
         found = latest_checkpoint(Path(path), verify=verify).path
         arrays, state = read_checkpoint(found, verify=False, mmap=True)
+        if state.get("position", {}).get("stage") == PRETRAIN:
+            raise CheckpointError(
+                f"{found}: saved in the pretraining, before the output rows had values: it cannot predict; "
+                f"go on with: distlsh-launch --resume {found.parent.parent}"
+            )
         try:
             return cls(found, arrays, state)
         except (KeyError, msgspec.ValidationError) as error:

@@ -11,6 +11,7 @@ import msgspec
 
 from distlsh.cli.format import count, duration, metric, number, share
 from distlsh.config.schema import Config
+from distlsh.constants import PRETRAIN
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Summary
 from distlsh.runtime.observer import Silent
 
@@ -167,6 +168,8 @@ def _phase(r: Report) -> str:
 def report_line(report: Report) -> str:
     """Return a report as one line of text."""
     r = report
+    if r.phase == PRETRAIN:
+        return f"{_phase(r)}  {count(r.samples_per_s)} samples/s{_each_worker(r)}  loss {number(r.loss)}"
     if r.phase != "train":
         return _phase(r)
     parts = [
@@ -214,10 +217,13 @@ def picture(
 
     r = report
     bar = Table.grid(padding=(0, 1))
+    pretrains = r.phase == PRETRAIN
+    done = (r.phase_share or 0.0) if pretrains else _done(r)
+    samples = "" if pretrains else f"  {count(r.epoch_done)} of {count(r.epoch_size)}"
     bar.add_row(
-        Text(f"epoch {r.epoch + 1}/{r.epochs}", style="bold"),
-        ProgressBar(total=max(r.epoch_size, 1), completed=r.epoch_done, width=30),
-        Text(f"{share(_done(r))}  {count(r.epoch_done)} of {count(r.epoch_size)}"),
+        Text(PRETRAIN if pretrains else f"epoch {r.epoch + 1}/{r.epochs}", style="bold"),
+        ProgressBar(total=1.0, completed=done, width=30),
+        Text(f"{share(done)}{samples}"),
         Text(f"left {duration(r.eta_s)}", style="bold"),
     )
     figures = Table.grid(padding=(0, 2))

@@ -49,6 +49,8 @@ def measure(config: Config) -> tuple[Sizes, int]:
             n_train=synth.n_train,
             n_test=synth.n_test,
             max_labels=min(synth.n_labels, int(4 * synth.n_labels_mean) + 8),
+            n_train_labels=int(synth.n_train * synth.n_labels_mean),
+            n_train_values=synth.n_train * synth.n_nonzeros,
         )
         return sizes, _generated_bytes(synth)
     return _measure_files(config)

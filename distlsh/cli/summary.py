@@ -47,6 +47,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
     ]
     cost: list[Row] = [
         ("training", duration(s.train_s)),
+        *([("of it, pretraining", _pretraining(s))] if s.pretrain_s else []),
         ("loading / compiling / evaluating", " / ".join(map(duration, (s.load_s, s.compile_s, s.eval_s)))),
         ("command to start of training", duration(s.start_s or None)),
         ("command to first gradient step", duration(s.first_step_s or None)),
@@ -67,6 +68,10 @@ def _hidden(s: Summary) -> list[Row]:
         ("share of hashed layers' dense work", share(s.hidden_mac_fraction)),
         ("table recall of hashed layers", recall),
     ]
+
+
+def _pretraining(s: Summary) -> str:
+    return f"{duration(s.pretrain_s)}, {count(s.pretrained)} samples, loss {number(s.pretrain_loss)}"
 
 
 def _joined(*values: float | None) -> str:

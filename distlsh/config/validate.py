@@ -81,17 +81,14 @@ def _pretraining(config: Config) -> Iterator[Problem]:
     model = config.model
     wanted = {
         "hidden": (len(model.hidden) == 1, f"{len(model.hidden)} layers", "one"),
-        "active_share": (layer_shares(model)[0] == 1, model.active_share, "1"),
+        "active_share": (set(layer_shares(model)) == {1}, model.active_share, "1"),
         "activation": (model.activation == "linear", model.activation, "linear"),
         "normalize": (model.normalize, "false", "true"),
         "warm_start": (model.warm_start, "false", "true"),
     }
     for name, (fits, found, needed) in wanted.items():
         if config.pretrain.epochs and not fits:
-            yield (
-                f"model.{name}",
-                f"found {found}; pretraining needs {needed}: set pretrain.epochs to 0 without it",
-            )
+            yield f"model.{name}", f"found {found}; pretraining needs {needed}: or set pretrain.epochs to 0"
 
 
 def _hidden(config: Config) -> Iterator[Problem]:

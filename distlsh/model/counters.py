@@ -22,9 +22,9 @@ class Counter(IntEnum):
     NON_FINITE = output_layer.NON_FINITE
     """Samples whose loss was inf or NaN; they changed no output row."""
     MACS = output_layer.MACS
-    """Multiply-adds done, forward and backward; hashing is not counted."""
+    """Multiply-adds done, forward and backward, those of the pretraining too; hashing is not counted."""
     DENSE_MACS = 8
-    """Multiply-adds of a network with all outputs active, for the same samples."""
+    """Multiply-adds of a network with all outputs active, for the same samples of the training."""
     BATCHES = 9
     HASHED_MACS = 10
     """Of MACS, those of hashed hidden layers."""

@@ -1,13 +1,12 @@
 """Contrastive pretraining of the first layer, before the output rows exist.
 
-What makes a label's next instance similar to those it has?  Each instance is a query; the sum of
-the *other* instances of one of its labels is what it should find, among the same of the rest of
-its batch.  An output row can learn only from its own label's instances, of which most labels of a wide
-output have one or two; the first layer learns here from all labels at once, and its features
-serve labels that it has seen no pair of.  The warm start then makes the output rows from it.
+What makes a label's next instance similar to those it has?  Each instance is a query; what it should
+find is the sum of the *other* instances of one of its labels, among such sums of the rest of its batch.
+An output row learns from its own label's instances alone, of which most labels of a wide output have one
+or two; the first layer learns here from all labels at once, also for labels of a single instance.  The
+warm start then makes the output rows from it.
 
-Leaving the instance out of its own label's sum is what makes the task one of generalisation: a row
-that holds the instance would be found by it without anything being learned.
+The instance is left out of its own label's sum: a sum that held it would be found without learning anything.
 """
 
 from __future__ import annotations
@@ -23,7 +22,13 @@ from distlsh.errors import ShapeError
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
 from distlsh.kernels.input_layer import input_backward, input_forward
 from distlsh.kernels.optim import ADAM
-from distlsh.kernels.pretrain import choose_labels, choose_partners, contrastive_gradient, join_instances
+from distlsh.kernels.pretrain import (
+    choose_labels,
+    choose_partners,
+    contrastive_gradient,
+    group_by_label,
+    join_instances,
+)
 from distlsh.kernels.random import sample_seeds
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.model.network import Instances, Network
@@ -46,18 +51,10 @@ class LabelInstances:
     @classmethod
     def of(cls, dataset: Instances) -> LabelInstances:
         """Return those of ``dataset``; a label that an instance repeats counts once."""
-        sizes = np.diff(dataset.label_indptr)
-        pairs = np.repeat(np.arange(dataset.n_rows, dtype=np.int64), sizes)
-        keys = np.unique(dataset.labels.astype(np.int64) * dataset.n_rows + pairs)
-        labels, rows = np.divmod(keys, max(1, dataset.n_rows))
-        starts = np.zeros(dataset.n_labels + 1, np.int64)
-        np.cumsum(np.bincount(labels, minlength=dataset.n_labels), out=starts[1:])
-        return cls(starts, rows.astype(np.int32))
-
-    @property
-    def n_shared(self) -> int:
-        """Labels with two instances or more."""
-        return int((np.diff(self.starts) > 1).sum())
+        starts, last = np.empty(dataset.n_labels + 1, np.int64), np.empty(dataset.n_labels, np.int32)
+        rows = np.empty(len(dataset.labels), np.int32)
+        n = group_by_label(dataset.label_indptr, dataset.labels, starts, rows, last)
+        return cls(starts, rows[:n])
 
 
 class _Side:
@@ -73,7 +70,8 @@ class _Side:
 class PretrainStep:
     """Trains the first layer of ``network`` on ranges of instances of ``dataset``; owns its scratch.
 
-    The same range, sample number and rate by one worker gives the same step, bit for bit.
+    The same range, sample number and rate by one worker give the same step, bit for bit.  A batch is two
+    steps of the optimiser: one along the gradients of its queries, one along those of what they should find.
 
     Source: InfoNCE (van den Oord et al. 2018), in-batch negatives (Karpukhin et al. 2020, 3.2); two towers
     over one embedding, as in DeepXML and SiameseXML (Dahiya et al. 2021), with a label's text its instances.
@@ -90,6 +88,7 @@ class PretrainStep:
     ) -> None:
         """Allocate, and list the instances of each label.
 
+        config    batch size, partners and scale; rate and passes are the caller's
         train     gives the seed and the optimiser's settings
         counters  f8[N_COUNTERS], added to
 
@@ -125,12 +124,12 @@ class PretrainStep:
         """
         sample_seeds(self._seed, first_sample, self._state)
         kept, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
-        data, starts = self.dataset, self._by_label.starts
+        data, starts, size = self.dataset, self._by_label.starts, self.config.batch_size
         n = choose_labels(data.label_indptr, data.labels, starts, rows, self._state, kept, labels)
-        n_batches = -(-n // self.config.batch_size)
+        n_batches = -(-n // size)
         for i in range(n_batches):
             first, last = n * i // n_batches, n * (i + 1) // n_batches
-            self._batch(kept[first:last], labels[first:last], lr, 1 + first_sample + first)
+            self._batch(kept[first:last], labels[first:last], lr, 1 + 2 * (first_sample // size + i))
             beat()
 
     def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int) -> None:
@@ -149,7 +148,7 @@ class PretrainStep:
         np.dot(cosines, target, out=self._query.delta[:m])
         np.dot(cosines.T, query, out=self._target.delta[:m])
         self._backward(self._query, queries, lr, step)
-        self._backward(self._target, targets, lr, step)
+        self._backward(self._target, targets, lr, step + 1)
 
     def _join_partners(self, rows: Offsets, labels: Ids) -> tuple[Offsets, Ids, Floats]:
         """Return the features of the other instances of each row's label, CSR with a row a sample."""
@@ -160,7 +159,8 @@ class PretrainStep:
         partners = self._partners[:n]
         wanted = int((data.indptr[partners + 1] - data.indptr[partners]).sum())
         if len(self._joined[0]) < wanted:
-            self._joined = (np.empty(2 * wanted, np.int32), np.empty(2 * wanted, np.float32))
+            room = wanted + wanted // 4  # seldom to grow again
+            self._joined = (np.empty(room, np.int32), np.empty(room, np.float32))
         join_instances(data.indptr, data.indices, data.values, ends, partners, places, *self._joined)
         return places, *self._joined
 
@@ -181,14 +181,6 @@ class PretrainStep:
         input_backward(*instances, side.seeds[:m], 1.0, side.delta[:m], self._code, *layer, *rate)
 
     def _count(self, m: int, loss: float, n_features: int) -> None:
-        spec = self.network.spec
         self.counters[Counter.PRETRAINED] += m
         self.counters[Counter.PRETRAIN_LOSS] += loss
-        macs = (2 * n_features + 3 * m * m) * spec.width
-        self.counters[Counter.MACS] += macs
-        self.counters[Counter.DENSE_MACS] += (2 * n_features + 3 * m * spec.n_labels) * spec.width
-
-
-def pretrain_rate(config: PretrainConfig, sample: int, n_train: int) -> float:
-    """Return the learning rate at ``sample``, from 0: it falls linearly to 0 over all passes."""
-    return config.lr * (1.0 - sample / (config.epochs * n_train))
+        self.counters[Counter.MACS] += (2 * n_features + 3 * m * m) * self.network.spec.width

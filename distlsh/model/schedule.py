@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from distlsh.config.schema import TrainConfig
+from distlsh.config.schema import PretrainConfig, TrainConfig
 
 
 def lr_factor(train: TrainConfig, sample: int, total_samples: int) -> float:
@@ -36,3 +36,8 @@ def lr_input_at(train: TrainConfig, sample: int, total_samples: int) -> float:
     """Return the learning rate of the first layer: ``lr_input``, or ``lr`` where it is null."""
     base = train.lr if train.lr_input is None else train.lr_input
     return base * lr_factor(train, sample, total_samples)
+
+
+def pretrain_lr_at(pretrain: PretrainConfig, sample: int, n_train: int) -> float:
+    """Return the pretraining's learning rate at ``sample``, from 0: falls linearly to 0 over all passes."""
+    return pretrain.lr * max(0.0, 1.0 - sample / max(1, pretrain.epochs * n_train))

@@ -8,15 +8,16 @@ evaluation, a checkpoint or the end of the run finds the workers quiet.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
+from distlsh.constants import PRETRAIN
 from distlsh.errors import ProtocolError
 from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
+from distlsh.protocol.agenda import first_values, from_scratch, resumed
 from distlsh.protocol.ledger import Ledger, split
 from distlsh.protocol.messages import Task
 from distlsh.protocol.plan import Plan, Position
-from distlsh.protocol.steps import PRETRAIN, Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
+from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
 
 _HISTORY = 32
 
@@ -32,7 +33,7 @@ class RunMachine:
         self.plan = plan
         self.position = position or plan.start()
         self.finished: str | None = None
-        self._agenda: deque[Step] = deque(_resumed(plan, self.position) if position else _from_scratch(plan))
+        self._agenda: deque[Step] = deque(resumed(plan, self.position) if position else from_scratch(plan))
         self._step: Step | None = None
         self._ledger = Ledger()
         self._ready: set[int] = set()
@@ -83,7 +84,9 @@ class RunMachine:
 
     @property
     def step_share(self) -> float | None:
-        """Share of the present step's tasks that are done; None for a step without tasks."""
+        """Share of the present step's tasks, or of the whole pretraining, done; None without tasks."""
+        if self.stage == PRETRAIN:
+            return self.position.pretrained / (self.plan.pretrain_epochs * self.plan.n_train)
         ledger = self._ledger
         return ledger.n_done / ledger.n_tasks if ledger.n_tasks else None
 
@@ -188,7 +191,7 @@ class RunMachine:
                 if not self._ledger.quiet:
                     return
                 self._redo, self._step = False, None
-                self._agenda = deque(_first_values(self.plan, self.position))
+                self._agenda = deque(first_values(self.plan, self.position))
             elif self._complete(self._step):
                 step, self._step = self._step, None
                 self._end(step)
@@ -353,40 +356,3 @@ class RunMachine:
     def _next_id(self) -> int:
         self.position.next_task += 1
         return self.position.next_task - 1
-
-
-def _from_scratch(plan: Plan) -> Iterable[Step]:
-    yield Parallel("init", plan.init_parts, 1)
-    if plan.pretrain_epochs:
-        yield Train(name=PRETRAIN)
-    yield from _after_pretraining(plan)
-
-
-def _after_pretraining(plan: Plan) -> Iterable[Step]:
-    yield Parallel("init_output", plan.init_parts, 1)
-    if plan.warm_start:
-        yield Parallel("warm_start", plan.n_train, plan.chunk)
-        yield Parallel("warm_finish", plan.n_labels, plan.label_chunk)
-    if plan.tables:
-        yield Tune() if plan.tuned_recall is not None else Refresh(full=True, name="tables")
-    if plan.eval_initial and plan.n_eval_rows:
-        yield Evaluate("initial")
-    yield Train()
-
-
-def _first_values(plan: Plan, position: Position) -> Iterable[Step]:
-    """Return the steps from the first values on, of the layers that have learned nothing yet."""
-    return _after_pretraining(plan) if position.pretrained else _from_scratch(plan)
-
-
-def _resumed(plan: Plan, position: Position) -> Iterable[Step]:
-    if position.stage == PRETRAIN:
-        left: list[Step] = [Train(name=PRETRAIN)] if position.pretrain_epoch < plan.pretrain_epochs else []
-        return [*left, *_after_pretraining(plan)]
-    if position.stage == "final":
-        return [Evaluate("final"), Finish("completed")]
-    if position.tuning is not None and position.tuning.due:  # the run stopped or failed before it was done
-        return [Tune(), Train()]
-    if position.tuning is not None and position.rebuild:  # chosen, but the run failed before they were filled
-        return [Refresh(full=True, name="tables"), Train()]
-    return [Train()]

@@ -18,9 +18,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A range of work for one worker: rows, labels or positions of the epoch's order."""
 
     id: int
-    kind: (
-        str  # init, pretrain, init_output, warm_start, warm_finish, train, evaluate_subset or evaluate_final
-    )
+    # init, pretrain, init_output, warm_start, warm_finish, train, evaluate_subset or evaluate_final
+    kind: str
     first: int
     last: int
     epoch: int = 0

@@ -22,7 +22,7 @@ class Position(msgspec.Struct, kw_only=True):
     chunks: list[tuple[int, int]] | None = None
     samples: int = 0
     pretrain_epoch: int = 0
-    pretrained: int = 0  # positions of the epochs of pretraining done
+    pretrained: int = 0  # samples of the pretraining done
     next_eval: int = 0
     next_checkpoint: int = 0
     next_task: int = 0
@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     most_tunings: int = 1
     warm_start: bool = True
     pretrain_epochs: int = 0
-    pretrain_chunk: int = 8192
+    pretrain_chunk: int = 4096
     deterministic: bool = False
     init_parts: int = 1
     label_chunk: int = 16_384

@@ -10,14 +10,14 @@ class Report(msgspec.Struct, kw_only=True, tag="report"):
 
     time_s: float  # since the start of the run
     train_s: float  # of training so far
-    phase: str  # "init", "warm start", "tables", "train", "evaluate", "checkpoint", ...
+    phase: str  # "init", "pretrain", "warm start", "tables", "train", "evaluate", "checkpoint", ...
     phase_share: float | None = None  # of the phase's tasks, done
     epoch: int  # from 0
     epochs: int
     samples: int  # trained so far, all epochs
     epoch_done: int  # samples of this epoch done
     epoch_size: int
-    samples_per_s: float
+    samples_per_s: float  # while pretraining, like loss and lr, of the pretraining
     worker_samples_per_s: list[float]
     loss: float | None = None  # mean over the samples since the last report
     n_active_mean: float | None = None
@@ -120,7 +120,7 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     eval_s: float
     total_s: float
     pretrain_s: float = 0.0  # of train_s, in the pretraining
-    pretrained: int = 0  # samples of the pretraining
+    pretrained: int = 0  # samples of the pretraining; those of instances that share no label are left out
     pretrain_loss: float | None = None  # mean over them
     start_s: float  # from the command to the first work of training, its warm start included
     first_step_s: float = 0.0  # from the command to the first gradient step

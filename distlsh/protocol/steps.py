@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distlsh.constants import PRETRAIN
 from distlsh.protocol.ledger import Ledger
-
-PRETRAIN = "pretrain"
-"""Name of the pretraining: of its step, its tasks and its stage."""
 
 _SHOWN = {"init": "init", "init_output": "init", "warm_start": "warm start", "warm_finish": "warm start"}
 

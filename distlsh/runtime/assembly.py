@@ -38,6 +38,8 @@ _PARTS_PER_WORKER = 4
 _PART_BYTES = 1 << 27
 """Output rows that a task of the start fills at most: done long before a heartbeat is missed."""
 _LABEL_CHUNKS = 8
+_PRETRAIN_BATCHES = 4
+"""Batches of a task of the pretraining, at most."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Data:
             n_train=self.train.n_rows,
             n_test=self.test.n_rows if self.test is not None else 0,
             max_labels=int(np.diff(self.train.label_indptr).max(initial=0)),
+            n_train_labels=len(self.train.labels),
+            n_train_values=len(self.train.values),
         )
 
     @property
@@ -69,10 +73,6 @@ class Data:
     def n_bytes(self) -> int:
         """Bytes of the mapped stores."""
         return self.train.n_bytes + (self.test.n_bytes if self.test is not None else 0)
-
-
-_PRETRAIN_BATCHES = 4
-"""Batches of a task of the pretraining: enough that its last one is not small."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         most_tunings=auto.max_tunings if auto is not None else 1,
         warm_start=config.model.warm_start,
         pretrain_epochs=config.pretrain.epochs,
-        pretrain_chunk=_PRETRAIN_BATCHES * config.pretrain.batch_size,
+        pretrain_chunk=_pretrain_chunk(config, sizes.n_train),
         deterministic=config.train.deterministic,
         init_parts=max(_PARTS_PER_WORKER * workers, -(-sizes.n_labels // most_rows)),
         label_chunk=min(max(1, -(-sizes.n_labels // (_LABEL_CHUNKS * workers))), most_rows),
@@ -122,6 +122,13 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         eval_interval=config.eval.interval,
         checkpoint_interval=config.checkpoint.interval,
     )
+
+
+def _pretrain_chunk(config: Config, n_train: int) -> int:
+    """Return the samples of a task: all of one size, since a small one would compare few with each other."""
+    batch = config.pretrain.batch_size
+    n_tasks = max(1, -(-n_train // (_PRETRAIN_BATCHES * batch)), min(config.run.workers, n_train // batch))
+    return max(1, -(-n_train // n_tasks))
 
 
 def assemble(

@@ -10,9 +10,11 @@ import msgspec
 import numpy as np
 
 from distlsh.config.schema import Config
+from distlsh.constants import PRETRAIN
 from distlsh.errors import DistlshError
 from distlsh.evaluation.sums import EvalSums, to_evaluation
-from distlsh.model.schedule import lr_at
+from distlsh.model.counters import Counter
+from distlsh.model.schedule import lr_at, pretrain_lr_at
 from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol import supervision as sv
@@ -33,6 +35,7 @@ from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.layout import comes_after_pretraining
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer
 from distlsh.runtime.reporting import Meter
@@ -41,10 +44,10 @@ from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopSignals
 
 _POLL_S = 0.1
-_ACCOUNTS = {"evaluate": "eval", "finish": None, "pretrain": "pretrain"}
+_ACCOUNTS = {"evaluate": "eval", "finish": None, PRETRAIN: "pretrain"}
 """What the time of a stage is charged to, where it is not training."""
 
-_BEFORE_OUTPUT = ("init", "pretrain")
+_BEFORE_OUTPUT = ("init", PRETRAIN)
 """Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
 
 
@@ -54,11 +57,11 @@ def _needs(kind: str) -> Callable[[str], bool] | None:
 
 
 def _before_output(name: str) -> bool:
-    return not name.startswith(("output.", "tables."))
+    return not comes_after_pretraining(name)
 
 
 def _progress(position: Position) -> str:
-    if position.stage == "pretrain":
+    if position.stage == PRETRAIN:
         return f"{position.pretrained:,} samples of the pretraining"
     return f"{position.samples:,} samples"
 
@@ -112,6 +115,7 @@ class Coordinator:
         self._next_report = 0.0
         self._stop_sent = False
         self._cannot_write = False
+        self._pretraining_told = False
         self._restarts_before = 0
         self._final_saved = machine.position.stage == "final"  # a run resumed for its last evaluation
 
@@ -264,11 +268,22 @@ class Coordinator:
     def _assign(self, worker: int, task: Task) -> None:
         self._arena.reserved(_needs(task.kind))
         self._clock.mark("first_task")
-        if task.kind in ("train", "pretrain") and "first_step" not in self._clock.marks:
+        if task.kind in ("train", PRETRAIN) and "first_step" not in self._clock.marks:
             self._clock.mark("first_step")
             parts = (f"{name} {at:.2f}" for name, at in self._clock.start().items())
             self.notice("info", f"seconds from the command: {', '.join(parts)}")
+        if task.kind == "init_output" and self._config.pretrain.epochs and not self._pretraining_told:
+            self._tell_pretraining()
         self._staff.tell(worker_role(worker), Assign(task))
+
+    def _tell_pretraining(self) -> None:
+        self._pretraining_told = True
+        n, loss = self.meter.totals[Counter.PRETRAINED], self.meter.totals[Counter.PRETRAIN_LOSS]
+        if n:
+            took = self._clock.seconds("pretrain")
+            self.notice("info", f"pretrained on {n:,.0f} samples in {took:.1f} s, mean loss {loss / n:.3f}")
+        else:
+            self.notice("warning", "nothing to pretrain on: no label has two instances; going on without")
 
     def _write_order(self, epoch: int, pretraining: bool) -> None:
         order = self._arena["runtime.order"]
@@ -348,24 +363,31 @@ class Coordinator:
 
     def _check_finite(self) -> None:
         if self.meter.non_finite:
+            group = "pretrain" if self._machine.position.stage == PRETRAIN else "train"
+            scale = "pretrain.scale" if group == "pretrain" else "model.scale"
             raise DistlshError(
-                f"the loss is no longer a number after {self._machine.position.samples:,} samples; "
-                f"lower train.lr (now {self._config.train.lr:g}) or model.scale and start again; "
+                f"the loss is no longer a number after {_progress(self._machine.position)}; "
+                f"lower {group}.lr (now {getattr(self._config, group).lr:g}) or {scale} and start again; "
                 f"checkpoints of before are in {self._run_dir.checkpoints}"
             )
 
     def report(self) -> None:
         """Make, write and send a report."""
         self.energy.sample()
-        samples = min(self._machine.position.samples, self._total - 1)
         report = self.meter.report(
             time_s=self._clock.total_s,
             train_s=self.train_s,
             phase=self._machine.stage,
             phase_share=self._machine.step_share,
-            lr=lr_at(self._config.train, samples, self._total),
+            lr=self._lr(),
             restarts=self.restarts,
         )
         self._append(report)
         self._hub.publish(report)
         self._observer.report(report)
+
+    def _lr(self) -> float:
+        position = self._machine.position
+        if self._machine.stage == PRETRAIN:
+            return pretrain_lr_at(self._config.pretrain, position.pretrained, self._machine.plan.n_train)
+        return lr_at(self._config.train, min(position.samples, self._total - 1), self._total)

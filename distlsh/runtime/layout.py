@@ -20,7 +20,7 @@ from distlsh.model.conflicts import HOLDERS
 from distlsh.model.counters import N_COUNTERS
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
 from distlsh.shm.generation import GENERATION_WIDTH
-from distlsh.shm.memory import MemoryPlan, worker_scratch_bytes
+from distlsh.shm.memory import MemoryPlan, pretrain_scratch_bytes, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
 
 SLOT_PLACES = CACHE_LINE_BYTES // 8
@@ -36,6 +36,8 @@ class Sizes:
     n_train: int
     n_test: int
     max_labels: int  # of one training instance
+    n_train_labels: int = 0  # of all of them
+    n_train_values: int = 0  # features that are not 0, of all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,11 @@ def all_tables(config: Config, n_features: int, n_labels: int) -> list[TableSet]
     return [*([output] if output else []), *hidden_tables(config, n_features)]
 
 
+def comes_after_pretraining(name: str) -> bool:
+    """Tell whether an array has no values yet while the first layer is pretrained."""
+    return name.startswith(("output.", "tables."))
+
+
 def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     """Return every shared array of a run, in the arena's order."""
     specs = parameter_specs(NetworkSpec.from_config(config, sizes.n_features, sizes.n_labels))
@@ -201,10 +208,14 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
 def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
     """Return what a run on data of these sizes holds in memory, against what the machine has."""
     sets = all_tables(config, sizes.n_features, sizes.n_labels)
+    scratch = worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels, sizes.n_features)
+    if config.pretrain.epochs:  # its scratch is given back before a training step's is made
+        counts = (sizes.n_train, sizes.n_labels, sizes.n_train_labels, sizes.n_train_values)
+        scratch = max(scratch, pretrain_scratch_bytes(config, *counts))
     return MemoryPlan.build(
         plan_arrays(config, sizes),
         n_workers=config.run.workers,
-        scratch_bytes=worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels, sizes.n_features),
+        scratch_bytes=scratch,
         data_bytes=data_bytes,
         hasher_bytes=sum(hasher_bytes(one.spec) for one in sets),
         tables=has_tables(config, sizes.n_features, sizes.n_labels),

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.constants import PRETRAIN
 from distlsh.model.counters import Counter as At
 from distlsh.protocol.reports import Evaluation, Rehash, Report
 
 _RATE_WINDOW_S = 10.0
+_RATED = {"train": At.SAMPLES, PRETRAIN: At.PRETRAINED}
+"""What is counted a second, in the phases that train."""
 
 
 class Meter:
@@ -149,9 +152,9 @@ class Meter:
             table_age_samples=None if self._published_at is None else samples - self._published_samples,
             table_recall_at_1=self._recall,
             p_at_1=self._p_at_1,
-            eta_s=left / rate if rate > 0 else None,
+            eta_s=left / rate if rate > 0 and phase == "train" else None,
             worker_restarts=restarts,
-            **means(delta),
+            **({"loss": pretrain_loss(delta)} if phase == PRETRAIN else means(delta)),
         )
 
     def _age_s(self) -> float | None:
@@ -159,15 +162,16 @@ class Meter:
 
     def _worker_rates(self, counters: NDArray[np.float64], phase: str) -> list[float]:
         now = time.perf_counter()
-        if phase != "train":
-            self._rates = [(now, counters[:, At.SAMPLES])]
+        if phase not in _RATED:
+            self._rates = [(now, counters)]
             return [0.0] * len(counters)
-        self._rates.append((now, counters[:, At.SAMPLES]))
+        self._rates.append((now, counters))
         while now - self._rates[0][0] > _RATE_WINDOW_S and len(self._rates) > 2:
             self._rates.pop(0)
         then, before = self._rates[0]
         if now > then:
-            self._last_rates = [float(x) for x in (counters[:, At.SAMPLES] - before) / (now - then)]
+            done = (counters - before)[:, _RATED[phase]]
+            self._last_rates = [float(x) for x in done / (now - then)]
         return self._last_rates  # of before, in the first report after a pause
 
 
@@ -183,6 +187,11 @@ def means(sums: NDArray[np.float64]) -> dict[str, Any]:
         "mac_fraction": _share(sums[At.MACS], sums[At.DENSE_MACS]),
         "hidden_mac_fraction": _share(sums[At.HASHED_MACS], sums[At.HASHED_DENSE_MACS]),
     }
+
+
+def pretrain_loss(sums: NDArray[np.float64]) -> float | None:
+    """Return the mean loss over the samples of the pretraining that ``sums`` (f8[24]) covers."""
+    return _share(float(sums[At.PRETRAIN_LOSS]), float(sums[At.PRETRAINED]))
 
 
 def _share(part: float, whole: float) -> float | None:

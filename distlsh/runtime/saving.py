@@ -9,12 +9,14 @@ import msgspec
 from numpy.typing import NDArray
 
 from distlsh.config.schema import Config
+from distlsh.constants import PRETRAIN
 from distlsh.errors import CheckpointError
 from distlsh.lsh.layout import ADDED_LATER
 from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
 from distlsh.runtime.chosen import ChosenTables
+from distlsh.runtime.layout import comes_after_pretraining
 from distlsh.runtime.run_dir import RunDir
 from distlsh.shm.arena import Arena
 
@@ -60,6 +62,8 @@ class Saver:
         }
         name = _name(position)
         arrays = self._persistent()
+        if position.stage == PRETRAIN:
+            arrays = {key: value for key, value in arrays.items() if not comes_after_pretraining(key)}
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
         return write_checkpoint(self._run_dir.checkpoints, name, arrays, state, self._config.checkpoint.keep)
@@ -77,6 +81,8 @@ class Saver:
                 continue  # all that is left is to evaluate
             if name not in arrays and name in ADDED_LATER:
                 continue
+            if state["position"]["stage"] == PRETRAIN and comes_after_pretraining(name):
+                continue
             if name not in arrays:
                 raise CheckpointError(f"{path} has no array {name}: it was saved without what resuming needs")
             if arrays[name].shape != array.shape:
@@ -86,7 +92,8 @@ class Saver:
                 )
             array[...] = arrays[name]
         # The first worker's counters go on from all workers' sums.
-        self._arena["runtime.counters"][0] = state["counters"]
+        sums = state["counters"]  # older checkpoints have fewer
+        self._arena["runtime.counters"][0, : len(sums)] = sums
         return msgspec.convert(state["position"], Position), state, warnings
 
     def _persistent(self) -> dict[str, NDArray[Any]]:
@@ -99,16 +106,17 @@ class Saver:
         saved["lsh"] = state["lsh"] and _in_todays_fields(state["lsh"])
         saved["model"] = {"active": [], "storage": "float32", **state["model"]}
         settings = msgspec.to_builtins(self._config)
+        before = {**msgspec.to_builtins(Config()), **state["config"]}  # groups that were added later are off
         if self._chosen is not None:  # of the output's tables, what was asked for must be the same
             now.pop("lsh")
         for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
-            now[f"config.{group}"], saved[f"config.{group}"] = settings[group], state["config"][group]
+            now[f"config.{group}"], saved[f"config.{group}"] = settings[group], before[group]
         for what, value in now.items():
             _check_same(path, what, saved[what], msgspec.to_builtins(value))
 
 
 def _name(position: Position) -> str:
-    if position.stage == "pretrain":
+    if position.stage == PRETRAIN:
         return f"pretrained-{position.pretrained:012d}"
     return "final" if position.stage == "final" else f"samples-{position.samples:012d}"
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from distlsh.model.counters import Counter
 from distlsh.protocol.reports import Evaluation, Summary
 from distlsh.runtime.clock import RunClock
-from distlsh.runtime.reporting import means
+from distlsh.runtime.reporting import means, pretrain_loss
 
 _METRICS = (
     "p_at_1",
@@ -44,7 +44,6 @@ def summarise(
     totals   f8[24], the counters' sums over the whole training, resumed parts included
     """
     train_s, pretrain_s = clock.seconds("train"), clock.seconds("pretrain")
-    pretrained = int(totals[Counter.PRETRAINED])
     averages = means(totals)
     averages.pop("rows_updated_mean", None)
     metrics = {name: getattr(evaluation, name) for name in _METRICS} if evaluation else {}
@@ -56,8 +55,8 @@ def summarise(
         samples_per_s=round(samples / train_s, 1) if train_s > 0 else 0.0,
         train_s=round(train_s + pretrain_s, 3),
         pretrain_s=round(pretrain_s, 3),
-        pretrained=pretrained,
-        pretrain_loss=float(totals[Counter.PRETRAIN_LOSS]) / pretrained if pretrained else None,
+        pretrained=int(totals[Counter.PRETRAINED]),
+        pretrain_loss=pretrain_loss(totals),
         eval_s=round(clock.seconds("eval"), 3),
         total_s=round(clock.total_s, 3),
         start_s=round(clock.marks.get("first_task", 0.0), 3),

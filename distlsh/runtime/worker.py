@@ -23,8 +23,8 @@ from distlsh.model.counters import Counter
 from distlsh.model.initialise import initialise, reset_states, warm_start_add, warm_start_finish
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
-from distlsh.model.pretrain import PretrainStep, pretrain_rate
-from distlsh.model.schedule import lr_at, lr_input_at
+from distlsh.model.pretrain import PretrainStep
+from distlsh.model.schedule import lr_at, lr_input_at, pretrain_lr_at
 from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
 from distlsh.model.step import TrainStep
@@ -88,6 +88,8 @@ class Worker:
     def do(self, task: Task) -> bytes:
         """Do ``task`` and return its packed result, if it has one."""
         seed = self._config.train.seed
+        if task.kind != "pretrain":
+            self._pretrain = None  # its scratch is not needed any more
         match task.kind:
             case "init":
                 initialise(self._network, seed, task.first, self._setup.init_parts, layers="hidden")
@@ -99,7 +101,6 @@ class Worker:
                 warm, parts = self._config.model.warm_start, self._setup.init_parts
                 initialise(self._network, seed, task.first, parts, warm_start=warm, layers="output")
                 if self._config.pretrain.epochs:
-                    self._pretrain = None  # its scratch is not needed any more
                     self._reset_states(task.first, self._config.train.adagrad_init)
             case "warm_start":
                 for rows in self._blocks(np.arange(task.first, task.last)):
@@ -130,15 +131,14 @@ class Worker:
         reset_states(self._network, self._network.layers, part, self._setup.init_parts, adagrad_init)
 
     def _pretrain_chunk(self, task: Task) -> None:
-        config = self._config
-        if self._pretrain is None:
-            settings = (config.pretrain, config.train)
-            self._pretrain = PretrainStep(self._network, self._train, *settings, counters=self._counters)
         started, loss = time.perf_counter(), self._counters[Counter.PRETRAIN_LOSS]
-        lr = pretrain_rate(config.pretrain, task.first_sample, self._train.n_rows)
-        self._pretrain.run(
-            self._arena["runtime.order"][task.first : task.last], task.first_sample, lr, self._link.beat
-        )
+        if self._pretrain is None:
+            settings = (self._config.pretrain, self._config.train)
+            self._pretrain = PretrainStep(self._network, self._train, *settings, counters=self._counters)
+            self._link.beat()
+        rows = self._arena["runtime.order"][task.first : task.last]
+        lr = pretrain_lr_at(self._config.pretrain, task.first_sample, self._train.n_rows)
+        self._pretrain.run(rows, task.first_sample, lr, self._link.beat)
         self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
 
     def _train_chunk(self, task: Task) -> None:

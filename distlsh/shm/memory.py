@@ -204,6 +204,19 @@ def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int, n_featu
     return _layer_bytes(config, n_features) + lists + _evaluation_bytes(config, n_labels, sparse)
 
 
+def pretrain_scratch_bytes(config: Config, n_train: int, n_labels: int, n_pairs: int, n_values: int) -> int:
+    """Return the private arrays of a worker in pretraining (`model.pretrain.PretrainStep`).
+
+    n_train   instances, n_labels labels
+    n_pairs   labels of all instances together
+    n_values  features of all instances together
+    """
+    batch, width = config.pretrain.batch_size, config.model.hidden[-1]
+    partners = batch * config.pretrain.partners
+    joined = int(10 * partners * n_values / max(1, n_train))  # index and value, and a quarter of room
+    return 4 * batch * (batch + 4 * width) + 64 * batch + 32 * partners + joined + 12 * n_labels + 4 * n_pairs
+
+
 def _layer_bytes(config: Config, n_features: int) -> int:
     """`model.layers`: activations, gradients and masks of a batch, gradients of dense layers."""
     hidden, shares = config.model.hidden, layer_shares(config.model)

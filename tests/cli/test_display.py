@@ -71,6 +71,15 @@ def test_live_picture_of_a_run_that_has_nothing_yet(make_report):
     assert "left -" in text
 
 
+def test_pretraining_is_shown_with_its_own_progress(make_report):
+    """Share, speed and loss are the pretraining's; how long all takes is not known yet."""
+    report = make_report(phase="pretrain", phase_share=0.25, loss=3.5, eta_s=None, samples=0, epoch_done=0)
+    text = rendered(picture("x", report))
+    assert "pretrain" in text and "25.0%" in text and "left -" in text and "epoch" not in text
+    line = report_line(report)
+    assert line.startswith("pretrain 25.0%") and "3,912 samples/s" in line and "loss 3.5" in line
+
+
 def test_live_picture_of_a_dense_run(make_report):
     """Without tables nothing is said of them."""
     text = rendered(picture("x", make_report(generation=0, table_age_s=None, table_recall_at_1=None)))

@@ -130,3 +130,14 @@ def test_large_configurations_fit_a_common_machine(name):
     }[name]
     plan = memory_plan(load_config(name, check_files=False), sizes, GIB)
     assert plan.total_bytes < 20 * GIB
+
+
+def test_pretraining_is_counted_where_it_needs_more_than_training():
+    """Batches of thousands, compared with each other, decide a worker's scratch."""
+    settings = ["data.synth={}", "pretrain.batch_size=8192"]
+    without, pretrained = (
+        memory_plan(config, *measure(config)).items
+        for config in (load_config(None, [*settings, f"pretrain.epochs={n}"]) for n in (0, 1))
+    )
+    sizes = [next(i.n_bytes for i in items if i.name == "workers") for items in (without, pretrained)]
+    assert sizes[1] - sizes[0] > 4 * 8192 * 8192 - (64 << 20)

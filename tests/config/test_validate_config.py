@@ -39,6 +39,27 @@ from distlsh.errors import ConfigError
             ["lsh.hidden.dim=64", "model.hidden=[20, 20]", "model.active_share=0.5", "lsh.dim=16"],
             "lsh.hidden.dim: found 64, wider than hidden layer 2, whose neurons' inputs are hashed (21)",
         ),
+        (
+            ["pretrain.epochs=2", "model.hidden=[64, 64]"],
+            "model.hidden: found 2 layers; pretraining needs one: or set pretrain.epochs to 0",
+        ),
+        (
+            ["pretrain.epochs=2", "model.active_share=0.5"],
+            "model.active_share: found 0.5; pretraining needs 1: or set pretrain.epochs to 0",
+        ),
+        (
+            ["pretrain.epochs=2", "model.activation=relu"],
+            "model.activation: found relu; pretraining needs linear: or set pretrain.epochs to 0",
+        ),
+        (
+            ["pretrain.epochs=2", "model.normalize=false"],
+            "model.normalize: found false; pretraining needs true: or set pretrain.epochs to 0",
+        ),
+        (
+            ["pretrain.epochs=2", "model.warm_start=false"],
+            "model.warm_start: found false; pretraining needs true: or set pretrain.epochs to 0",
+        ),
+        (["pretrain.batch_size=1"], "pretrain.batch_size"),
         (["lsh.n_active=10", "lsh.n_random=11"], "lsh.n_random: found 11, more than lsh.n_active (10)"),
         (
             ["train.momentum=0.9", "train.optimizer=adam"],
@@ -90,3 +111,11 @@ def test_configurations_made_in_python_have_no_place():
     """Without a file the message starts with the key."""
     with pytest.raises(ConfigError, match=r"^data\.train: missing"):
         validate(Config())
+
+
+def test_networks_that_cannot_be_pretrained_are_fine_without(tmp_path):
+    """Two hidden layers and a ReLU are refused only where pretraining is asked for."""
+    path = tmp_path / "c.yaml"
+    path.write_text("data:\n  synth: {}\n")
+    changes = ["model.hidden=[64, 64]", "model.activation=relu", "pretrain.batch_size=64"]
+    assert load_config(path, changes).pretrain.epochs == 0

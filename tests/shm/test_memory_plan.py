@@ -14,6 +14,7 @@ from distlsh.errors import ResourceError
 from distlsh.evaluation.evaluate import evaluate_rows
 from distlsh.lsh import Hasher, HashSpec, Tables, build, table_specs
 from distlsh.lsh.reader import TableReader
+from distlsh.model.pretrain import PretrainStep
 from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
 from distlsh.model.step import TrainStep
@@ -23,6 +24,7 @@ from distlsh.shm.memory import (
     Machine,
     MemoryPlan,
     human,
+    pretrain_scratch_bytes,
     worker_scratch_bytes,
 )
 from distlsh.shm.spec import ArraySpec
@@ -148,6 +150,23 @@ def test_scratch_is_what_a_worker_allocates(settings):
     finally:
         tracemalloc.stop()
     assert worker_scratch_bytes(config, 20_000, 1, 20) == pytest.approx(peak, rel=0.1)
+
+
+def test_scratch_of_the_pretraining_is_what_it_allocates():
+    """The estimate is within a tenth of the peak that NumPy's allocations reach."""
+    settings = "model: {hidden: [64]}, pretrain: {epochs: 1, batch_size: 512, partners: 3}"
+    config = parse_config(f"{{data: {{train: x}}, {settings}}}")
+    machinery = Machinery(config, n_labels=100)
+    data = machinery.data
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        PretrainStep(machinery.network, data, config.pretrain, config.train).run(np.arange(1024), 0, 0.01)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    counts = (data.n_rows, 100, len(data.labels), len(data.values))
+    assert pretrain_scratch_bytes(config, *counts) == pytest.approx(peak, rel=0.1)
 
 
 def test_whole_instances_that_ask_the_first_layers_tables_count():
