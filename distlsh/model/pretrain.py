@@ -35,6 +35,8 @@ from distlsh.model.network import Instances, Network
 from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds
 
 _SALT = 0x70726574  # its own random numbers, whatever the later training draws
+_ROUND = 1  # likewise for rounding
+_MOST = 8192  # instances of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class PretrainStep:
         self, side: _Side, instances: tuple[Offsets, Ids, Floats, Offsets], lr: float, step: int
     ) -> None:
         m = len(instances[3])
+        sample_seeds(self._seed ^ _ROUND, step * _MOST, side.seeds[:m])  # of the rounding of bfloat16 rows
         normalize_backward(side.unit[:m], side.norms[:m], side.delta[:m])
         layer = self.network.layers[0].views
         rate = (lr, self._hyper, step)
