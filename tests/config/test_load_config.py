@@ -93,7 +93,8 @@ def test_no_guess_where_nothing_is_near(write):
     """A key like no other gets the list of allowed names alone."""
     text = message(write(SYNTH + "zzz: 1\n"))
     assert text == (
-        "a.yaml, line 3: zzz: unknown key. Allowed: data, model, lsh, train, pretrain, rehash, eval, checkpoint, run"
+        "a.yaml, line 3: zzz: unknown key. Allowed: data, model, lsh, train, pretrain, rehash, eval, "
+        "checkpoint, run"
     )
 
 
