@@ -66,7 +66,7 @@ def ways(model: Model) -> list[Way]:
 
 @contextmanager
 def _screening(on: bool) -> Iterator[None]:
-    with mock.patch("distlsh.evaluation.screening.HAS_INT8", on):
+    with mock.patch("distlsh.kernels.int8_tile.HAS_INT8", on):
         yield
 
 

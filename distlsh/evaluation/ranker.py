@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from distlsh.evaluation.evaluate import exact_labels
 from distlsh.evaluation.parallel import in_blocks, n_cores
-from distlsh.evaluation.screening import RowCodes, merge_parts, screened_topk, screens
+from distlsh.evaluation.screening import RowCodes, merge_parts, screened_topk
 from distlsh.evaluation.topk import NO_BIAS
-from distlsh.kernels.int8_tile import ROWS
+from distlsh.kernels.int8_tile import ROWS, screens
 from distlsh.model.network import Network
 
 Floats = NDArray[np.float32]

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.kernels.int8_tile import HAS_INT8, QUERIES, ROWS, WIDTH
+from distlsh.kernels.int8_tile import QUERIES, ROWS, WIDTH
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-
-LEAST_WORK = 1 << 20
-"""Multiply-adds of a query from which on screening is faster than BLAS."""
-
-LEAST_LABELS_A_PLACE = 64
-"""Labels for each of the k places from which on few enough are scored."""
 
 _CODE_BLOCK = 85 * ROWS
 """Rows coded together where no codes are kept: a multiple of a tile's rows, about 1,024."""
@@ -27,11 +21,6 @@ _FEW = 4
 
 def _padded(d: int) -> int:
     return -(-d // WIDTH) * WIDTH
-
-
-def screens(n: int, d: int, k: int) -> bool:
-    """Tell whether top-k of n rows of width d is found by screening: it then is faster than by BLAS."""
-    return HAS_INT8 and n * d >= LEAST_WORK and n >= LEAST_LABELS_A_PLACE * k
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.constants import LABEL_BLOCK, ROW_BLOCK
-from distlsh.evaluation.screening import RowCodes, screened_topk, screens
+from distlsh.evaluation.screening import RowCodes, screened_topk
+from distlsh.kernels.int8_tile import screens
 from distlsh.kernels.topk import merge_topk
 from distlsh.model.storage import readable
 

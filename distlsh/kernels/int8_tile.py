@@ -55,6 +55,18 @@ INSTRUCTIONS = _choose()
 HAS_INT8 = INSTRUCTIONS != "plain"
 """Whether 8-bit products are faster than float32's here."""
 
+LEAST_WORK = 1 << 20
+"""Multiply-adds of a query from which on screening is faster than BLAS."""
+
+LEAST_LABELS_A_PLACE = 64
+"""Labels for each of the k places from which on few enough are scored."""
+
+
+def screens(n: int, d: int, k: int) -> bool:
+    """Tell whether top-k of n rows of width d is found by screening: it then is faster than by BLAS."""
+    return HAS_INT8 and n * d >= LEAST_WORK and n >= LEAST_LABELS_A_PLACE * k
+
+
 LARGEST = 63 if INSTRUCTIONS == "avx2" else 127
 """Largest absolute value of a query's coordinate: AVX2 adds two products in 16 bits."""
 

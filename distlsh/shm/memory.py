@@ -18,8 +18,10 @@ from distlsh.constants import (
     GLOBAL_FACTOR,
     LABEL_BLOCK,
     LSH_BLOCK,
+    RECALL_K,
     ROW_BLOCK,
     SPARSE_BLOCK,
+    TOP_K,
     TUNED_PROBES,
     TUNED_TABLES,
 )
@@ -258,11 +260,19 @@ def _evaluation_bytes(config: Config, n_labels: int, sparse: bool) -> int:
     """`evaluation.evaluate_rows`: hidden vectors, then scores or candidates; label counts, propensities."""
     hashed = min(layer_shares(config.model)) < 1
     width = config.model.hidden[-1] if hashed else max(config.model.hidden)
-    scores = max(4 * min(n_labels, LABEL_BLOCK), 2 * width)  # by BLAS, or queries and rows in 8 bits
-    block = ROW_BLOCK * (4 * width + scores)
+    block = ROW_BLOCK * _score_bytes(n_labels, width)
     if sparse and config.eval.lsh:
         block = max(block, n_labels + 4 * LSH_BLOCK * sum(_reads(config, n_labels)))
     return 12 * n_labels + 4 * ROW_BLOCK * width + block
+
+
+def _score_bytes(n_labels: int, width: int) -> int:
+    """A query's share of `evaluation.topk.exact_topk`: 8-bit queries and rows, or scores by BLAS."""
+    from distlsh.kernels.int8_tile import screens
+
+    if screens(n_labels, width, max(TOP_K, RECALL_K)):
+        return 3 * width + 190
+    return 4 * width + 4 * min(n_labels, LABEL_BLOCK)
 
 
 def _reads(config: Config, n_labels: int) -> tuple[int, int]:

@@ -83,7 +83,8 @@ def test_plan_has_a_rehasher_only_with_tables():
 
 def test_plan_lists_the_arrays_of_hashed_hidden_layers():
     """A hashed layer has rows, marks and tables of its own, and a rehasher, also below a dense output."""
-    config = load_config(None, ["lsh.n_active=30000", "model.hidden=[64, 96]", "model.active_share=[1, 0.1]"])
+    settings = ["lsh.n_active=30000", "model.hidden=[64, 96]", "model.active_share=[1, 0.1]"]
+    config = load_config(None, [*settings, "pretrain.epochs=0"])
     items = {item.name: item for item in memory_plan(config, *measure(config)).items}
     assert {"rehasher", "hidden.1.dirty", "hidden.1.tables.ids", "tables.generation"} <= items.keys()
     assert not {"input.dirty", "input.tables.ids", "tables.ids"} & items.keys()
@@ -97,7 +98,7 @@ def test_hash_functions_of_wide_vectors_count():
     """A hashed first layer over a million features: each worker and the rehasher rotate them in 16 lanes."""
     from distlsh.runtime.layout import Sizes
 
-    config = load_config(None, ["model.active_share=[0.1]"])
+    config = load_config(None, ["model.active_share=[0.1]", "pretrain.epochs=0"])
     narrow, wide = (memory_plan(config, Sizes(n, 100, 1000, 0, 1), 0) for n in (1000, 1_000_000))
     processes = config.run.workers + 1
     assert wide.bytes_of("private") - narrow.bytes_of("private") > processes * 2 * 16 * 4 * 1_000_000

@@ -17,6 +17,7 @@ from distlsh.evaluation.screening import (
     screened_topk,
 )
 from distlsh.evaluation.topk import NO_BIAS, exact_topk
+from distlsh.kernels import int8_tile
 from distlsh.kernels.int8_tile import ROWS
 from distlsh.kernels.topk import candidate_topk
 from distlsh.model.network import Network
@@ -159,7 +160,7 @@ def test_a_ranker_finds_the_same_in_one_thread_and_in_several(
     m: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that share the labels give what one thread gives, and both what BLAS gives."""
-    monkeypatch.setattr(screening, "LEAST_WORK", 1)
+    monkeypatch.setattr(int8_tile, "LEAST_WORK", 1)
     monkeypatch.setattr(ranker, "_LEAST_LABELS", 100)
     network = _network(1000, 24)
     hidden = normals(np.random.default_rng(12), m, 24)
@@ -179,7 +180,7 @@ def test_small_outputs_keep_no_codes() -> None:
 
 def test_screening_reads_a_read_only_map(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights may be a read-only memory map, as a model's are."""
-    monkeypatch.setattr(screening, "LEAST_WORK", 1)
+    monkeypatch.setattr(int8_tile, "LEAST_WORK", 1)
     rng = np.random.default_rng(0)
     np.save(tmp_path / "w.npy", normals(rng, 700, 4))
     weights = np.asarray(np.load(tmp_path / "w.npy", mmap_mode="r"))
