@@ -21,7 +21,6 @@ from distlsh.config.schema import PretrainConfig, TrainConfig
 from distlsh.errors import ShapeError
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
 from distlsh.kernels.input_layer import input_backward, input_forward
-from distlsh.kernels.optim import ADAM
 from distlsh.kernels.pretrain import (
     choose_labels,
     choose_partners,
@@ -32,7 +31,7 @@ from distlsh.kernels.pretrain import (
 from distlsh.kernels.random import sample_seeds
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.model.network import Instances, Network
-from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds
+from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, optimizer_settings
 
 _SALT = 0x70726574  # its own random numbers, whatever the later training draws
 _ROUND = 1  # likewise for rounding
@@ -105,8 +104,7 @@ class PretrainStep:
         self._by_label = LabelInstances.of(dataset)
         self._seed = train.seed ^ _SALT
         self._code = OPTIMIZER_CODES[network.spec.optimizer]
-        first = train.beta1 if self._code == ADAM else train.momentum
-        self._hyper = np.array([first, train.beta2, train.eps], np.float32)
+        self._hyper = optimizer_settings(train, self._code)
         batch, width = config.batch_size, network.spec.width
         self._query, self._target = _Side(batch, width), _Side(batch, width)
         self._cosines: Floats = np.empty((batch, batch), np.float32)

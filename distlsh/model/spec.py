@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from distlsh.config.schema import Activation, Config, Loss, ModelConfig, Storage
+from distlsh.config.schema import Activation, Config, Loss, ModelConfig, Storage, TrainConfig
 from distlsh.config.shares import layer_shares
 from distlsh.errors import CheckpointError, ShapeError
 from distlsh.kernels import optim
@@ -31,6 +31,12 @@ OPTIMIZER_CODES: dict[str, int] = {
 }
 _STATES = {"sgd": 0, "momentum": 1, "adagrad": 1, "adagrad_row": 1, "adam": 2}
 _CLOCKED = ("momentum", "adam")
+
+
+def optimizer_settings(train: TrainConfig, code: int) -> Floats:
+    """Return what ``optim.update_row`` takes as ``hyper``, f4[3]: momentum or beta1, beta2, eps."""
+    first = train.beta1 if code == optim.ADAM else train.momentum
+    return np.array([first, train.beta2, train.eps], np.float32)
 
 
 @dataclass(frozen=True, slots=True)

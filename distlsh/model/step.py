@@ -11,7 +11,6 @@ import numpy.typing as npt
 from distlsh.config.schema import TrainConfig
 from distlsh.errors import ShapeError
 from distlsh.kernels.losses import BCE, SOFTMAX
-from distlsh.kernels.optim import ADAM
 from distlsh.kernels.output_layer import dense_output_step, output_step
 from distlsh.kernels.random import sample_seeds, stream_seeds
 from distlsh.model.conflicts import ConflictWatch
@@ -20,7 +19,7 @@ from distlsh.model.layers.choosers import Chooser
 from distlsh.model.layers.stack import Stack
 from distlsh.model.layers.state import Batch, Dense, Room, most_features
 from distlsh.model.network import Instances, Network
-from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds
+from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, optimizer_settings
 
 if TYPE_CHECKING:
     from distlsh.model.pairs_output import PairsOutput
@@ -85,8 +84,7 @@ class TrainStep:
         self.counters = np.zeros(N_COUNTERS) if counters is None else counters
         self.loss = LOSS_CODES[network.spec.loss]
         self.code = OPTIMIZER_CODES[network.spec.optimizer]
-        first = train.beta1 if self.code == ADAM else train.momentum
-        self.hyper = np.array([first, train.beta2, train.eps], np.float32)
+        self.hyper = optimizer_settings(train, self.code)
         room = Room(train.batch_size, True, self.code, self.hyper)
         most = most_features(network, dataset.indptr)
         self.stack = Stack(network, room, most_features=most, choosers=choosers)

@@ -10,7 +10,7 @@ from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.plan import Position
-from tests.protocol.test_run_machine import World, plan, positions
+from tests.protocol.test_run_machine import World, plan, positions, stop_at
 
 
 class PretrainingWorld(World):
@@ -144,12 +144,7 @@ def test_random_deaths_lose_or_repeat_no_acknowledged_pretraining(seed, workers,
 def test_a_run_stopped_anywhere_goes_on_with_what_is_left_of_the_pretraining(seed, workers, at, faults):
     """Stop at any step, resume: together the epochs of both trainings are covered once."""
     first = PretrainingWorld(RunMachine(planned()), seed, workers)
-    for _ in range(at):
-        if first.status is None:
-            first.step(faults)
-    if first.status is None:
-        first.feed(ev.StopRequested())
-        first.run(faults)
+    stop_at(first, at, faults)
     stage = first.saved[-1].stage
     second = PretrainingWorld(RunMachine(planned(), first.saved[-1]), seed + 1, workers).run(faults)
     assert second.status == "completed"

@@ -131,6 +131,16 @@ class World:
         raise AssertionError("the run never ends")
 
 
+def stop_at(world, n_steps, faults):
+    """Let ``world`` take so many steps, then ask it to stop and let it end."""
+    for _ in range(n_steps):
+        if world.status is None:
+            world.step(faults)
+    if world.status is None:
+        world.feed(ev.StopRequested())
+        world.run(faults)
+
+
 def positions(trained, epoch):
     return sorted(p for e, first, last in trained if e == epoch for p in range(first, last))
 
@@ -188,12 +198,7 @@ def test_random_deaths_never_lose_or_repeat_acknowledged_work(
 def test_a_stopped_run_goes_on_with_the_same_chunks(seed, workers, at, faults):
     """Stop anywhere, resume from the last position: together the epochs are covered once."""
     first = World(RunMachine(plan()), seed, workers)
-    for _ in range(at):
-        if first.status is None:
-            first.step(faults)
-    if first.status is None:
-        first.feed(ev.StopRequested())
-        first.run(faults)
+    stop_at(first, at, faults)
     assert first.status in ("interrupted", "completed")
     second = World(RunMachine(plan(), first.saved[-1]), seed + 1, workers).run(faults)
     assert second.status == "completed"
