@@ -20,6 +20,37 @@ def _dropped_value(value, seed, place, keep):  # type: ignore[no-untyped-def]
     return f4(0.0)
 
 
+@device_function
+def add_row_sum(indices, values, first, last, seed, keep, weights, out, i):  # type: ignore[no-untyped-def]
+    """Add ``values[p] * weights[indices[p]]``, summed over places first <= p < last, to ``out[i]`` f4[m, d].
+
+    seed, keep  of the dropout of values, as in ``input_forward``
+    """
+    d = out.shape[1]
+    for p in range(first, min(first + 4, last)):
+        prefetch_row(weights, indices[p])
+    p = first
+    # Four rows at a time: four streams from memory, and a fourth of the traffic on `out`.
+    while p + 4 <= last:
+        for q in range(p + 4, min(p + 8, last)):
+            prefetch_row(weights, indices[q])
+        a, b, c, e = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
+        u = _dropped_value(values[p], seed, p - first, keep)
+        v = _dropped_value(values[p + 1], seed, p + 1 - first, keep)
+        x = _dropped_value(values[p + 2], seed, p + 2 - first, keep)
+        y = _dropped_value(values[p + 3], seed, p + 3 - first, keep)
+        for j in range(d):
+            first_two = u * value_at(weights, a, j) + v * value_at(weights, b, j)
+            out[i, j] += first_two + x * value_at(weights, c, j) + y * value_at(weights, e, j)
+        p += 4
+    while p < last:
+        a = indices[p]
+        u = _dropped_value(values[p], seed, p - first, keep)
+        for j in range(d):
+            out[i, j] += u * value_at(weights, a, j)
+        p += 1
+
+
 @stored_kernel(6, void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, F4_2))
 def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # type: ignore[no-untyped-def]
     """Write ``instance @ weights`` of the given rows of a CSR matrix to ``out``.
@@ -37,31 +68,10 @@ def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # 
     """
     d = out.shape[1]
     for i in range(rows.shape[0]):
-        first, last = indptr[rows[i]], indptr[rows[i] + 1]
         for j in range(d):
             out[i, j] = f4(0.0)
-        for p in range(first, min(first + 4, last)):
-            prefetch_row(weights, indices[p])
-        p = first
-        # Four rows at a time: four streams from memory, and a fourth of the traffic on `out`.
-        while p + 4 <= last:
-            for q in range(p + 4, min(p + 8, last)):
-                prefetch_row(weights, indices[q])
-            a, b, c, e = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
-            u = _dropped_value(values[p], seeds[i], p - first, keep)
-            v = _dropped_value(values[p + 1], seeds[i], p + 1 - first, keep)
-            x = _dropped_value(values[p + 2], seeds[i], p + 2 - first, keep)
-            y = _dropped_value(values[p + 3], seeds[i], p + 3 - first, keep)
-            for j in range(d):
-                first_two = u * value_at(weights, a, j) + v * value_at(weights, b, j)
-                out[i, j] += first_two + x * value_at(weights, c, j) + y * value_at(weights, e, j)
-            p += 4
-        while p < last:
-            a = indices[p]
-            u = _dropped_value(values[p], seeds[i], p - first, keep)
-            for j in range(d):
-                out[i, j] += u * value_at(weights, a, j)
-            p += 1
+        row = rows[i]
+        add_row_sum(indices, values, indptr[row], indptr[row + 1], seeds[i], keep, weights, out, i)
 
 
 @stored_kernel(

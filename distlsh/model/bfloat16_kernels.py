@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distlsh.kernels.by_feature import step_features
 from distlsh.kernels.initialise import add_to_labels, finish_centroids, gaussian_rows
 from distlsh.kernels.input_layer import input_backward, input_forward
 from distlsh.kernels.output_layer import output_step
@@ -13,6 +14,7 @@ for _kernel in (
     finish_centroids,
     input_forward,
     input_backward,
+    step_features,
     output_step,
     candidate_topk,
 ):

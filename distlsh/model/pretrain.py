@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from distlsh.config.schema import PretrainConfig, TrainConfig
 from distlsh.errors import ShapeError
+from distlsh.kernels.by_feature import group_by_feature, step_features
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
-from distlsh.kernels.input_layer import input_backward, input_forward
+from distlsh.kernels.input_layer import input_forward
 from distlsh.kernels.pretrain import (
     choose_labels,
     choose_partners,
@@ -35,7 +36,6 @@ from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, opt
 
 _SALT = 0x70726574  # its own random numbers, whatever the later training draws
 _ROUND = 1  # likewise for rounding
-_MOST = 8192  # instances of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,44 @@ class LabelInstances:
         return cls(starts, rows[:n])
 
 
-class _Side:
-    """A batch's instances on one side of the comparison: hidden vectors and the gradients to them."""
+class _Entries:
+    """Features of a batch's instances: by instance, and by feature.  Grows with the batches it sees.
 
-    def __init__(self, batch: int, width: int) -> None:
-        self.unit: Floats = np.empty((batch, width), np.float32)
-        self.delta: Floats = np.empty((batch, width), np.float32)
-        self.norms: Floats = np.empty(batch, np.float32)
-        self.seeds: Seeds = np.zeros(batch, np.uint64)
+    ends              i8[2*batch+1]: places of each instance in
+    indices, values   i4, f4[room]
+    features, starts  i4, i8, room for all distinct features: these, and the places of each in
+    rows, by_feature  i4, f4[room]: instances of the batch, and values
+    """
+
+    def __init__(self, batch: int, n_features: int) -> None:
+        self.ends: Offsets = np.empty(2 * batch + 1, np.int64)
+        self._places: Ids = np.zeros(n_features, np.int32)
+        self._make(0)
+
+    def _make(self, room: int) -> None:
+        self.indices, self.rows = (np.empty(room, np.int32) for _ in range(2))
+        self.values, self.by_feature = (np.empty(room, np.float32) for _ in range(2))
+        distinct = min(room, len(self._places))
+        self.features: Ids = np.empty(distinct, np.int32)
+        self.starts: Offsets = np.empty(distinct + 1, np.int64)
+
+    def ensure(self, wanted: int) -> None:
+        """Make room for ``wanted`` features and a quarter more, so that it seldom has to be made again."""
+        if len(self.indices) < wanted:
+            self._make(wanted + wanted // 4)
+
+    def by_feature_of(self, m: int) -> tuple[Ids, Offsets, Ids, Floats]:
+        """Return distinct features of the first ``m`` instances, starts, instances and values."""
+        out = (self.features, self.starts, self.rows, self.by_feature)
+        n = group_by_feature(self.ends[: m + 1], self.indices, self.values, self._places, *out)
+        return self.features[:n], self.starts[: n + 1], self.rows, self.by_feature
 
 
 class PretrainStep:
     """Trains the first layer of ``network`` on ranges of instances of ``dataset``; owns its scratch.
 
-    The same range, sample number and rate by one worker give the same step, bit for bit.  A batch is two
-    steps of the optimiser: one along the gradients of its queries, one along those of what they should find.
+    The same range, sample number and rate by one worker give the same step, bit for bit.  A batch is one
+    step of the optimiser, for each feature that any of it has: along the sum of all gradients to its row.
 
     Source: InfoNCE (van den Oord et al. 2018), in-batch negatives (Karpukhin et al. 2020, 3.2); two towers
     over one embedding, as in DeepXML and SiameseXML (Dahiya et al. 2021), with a label's text its instances.
@@ -106,12 +129,17 @@ class PretrainStep:
         self._code = OPTIMIZER_CODES[network.spec.optimizer]
         self._hyper = optimizer_settings(train, self._code)
         batch, width = config.batch_size, network.spec.width
-        self._query, self._target = _Side(batch, width), _Side(batch, width)
+        # Queries of a batch of m are rows 0 to m, what they should find rows m to 2m.
+        self._unit: Floats = np.empty((2 * batch, width), np.float32)
+        self._delta: Floats = np.empty((2 * batch, width), np.float32)
+        self._norms: Floats = np.empty(2 * batch, np.float32)
+        self._seeds: Seeds = np.zeros(2 * batch, np.uint64)
+        self._gradient: Floats = np.empty((1, width), np.float32)
+        self._entries = _Entries(batch, network.spec.n_features)
         self._cosines: Floats = np.empty((batch, batch), np.float32)
         self._state: Seeds = np.empty(1, np.uint64)
-        self._ends, self._places = np.empty(batch + 1, np.int64), np.empty(batch + 1, np.int64)
-        self._partners: Offsets = np.empty(batch * config.partners, np.int64)
-        self._joined: tuple[Ids, Floats] = (np.empty(0, np.int32), np.empty(0, np.float32))
+        self._ends: Offsets = np.empty(2 * batch + 1, np.int64)
+        self._members: Offsets = np.empty(batch * (1 + config.partners), np.int64)
 
     def run(
         self, rows: Offsets, first_sample: int, lr: float, beat: Callable[[], object] = lambda: None
@@ -129,57 +157,50 @@ class PretrainStep:
         n_batches = -(-n // size)
         for i in range(n_batches):
             first, last = n * i // n_batches, n * (i + 1) // n_batches
-            self._batch(kept[first:last], labels[first:last], lr, 1 + 2 * (first_sample // size + i))
+            self._batch(kept[first:last], labels[first:last], lr, 1 + first_sample // size + i)
             beat()
 
     def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int) -> None:
-        m, data, scale = len(rows), self.dataset, self.config.scale
-        queries = (data.indptr, data.indices, data.values, rows)
-        targets = (*self._join_partners(rows, labels), np.arange(m, dtype=np.int64))
-        query = self._forward(self._query, queries)
-        target = self._forward(self._target, targets)
+        m, scale = len(rows), self.config.scale
+        self._join(rows, labels)
+        unit, delta = self._forward(m), self._delta
         cosines = self._cosines.reshape(-1)[: m * m].reshape(m, m)
-        np.dot(query, target.T, out=cosines)
+        np.dot(unit[:m], unit[m:].T, out=cosines)
         loss = contrastive_gradient(cosines, labels, scale)
-        self._count(m, loss, int(targets[0][m]) + int((data.indptr[rows + 1] - data.indptr[rows]).sum()))
+        self._count(m, loss, int(self._entries.ends[2 * m]))
         if not np.isfinite(loss):
             self.counters[Counter.NON_FINITE] += m
             return
-        np.dot(cosines, target, out=self._query.delta[:m])
-        np.dot(cosines.T, query, out=self._target.delta[:m])
-        self._backward(self._query, queries, lr, step)
-        self._backward(self._target, targets, lr, step + 1)
+        np.dot(cosines, unit[m:], out=delta[:m])
+        np.dot(cosines.T, unit[:m], out=delta[m : 2 * m])
+        self._backward(m, lr, step)
 
-    def _join_partners(self, rows: Offsets, labels: Ids) -> tuple[Offsets, Ids, Floats]:
-        """Return the features of the other instances of each row's label, CSR with a row a sample."""
-        m, data, by_label = len(rows), self.dataset, self._by_label
-        ends, places = self._ends[: m + 1], self._places[: m + 1]
+    def _join(self, rows: Offsets, labels: Ids) -> None:
+        """Collect the features of each instance, and after them those of its label's other instances."""
+        m, data, by_label, entries = len(rows), self.dataset, self._by_label, self._entries
+        ends, members = self._ends[: 2 * m + 1], self._members
+        ends[:m], members[:m] = np.arange(m), rows
         lists = (by_label.starts, by_label.rows, rows, labels)
-        n = choose_partners(*lists, self.config.partners, self._state, ends, self._partners)
-        partners = self._partners[:n]
-        wanted = int((data.indptr[partners + 1] - data.indptr[partners]).sum())
-        if len(self._joined[0]) < wanted:
-            room = wanted + wanted // 4  # seldom to grow again
-            self._joined = (np.empty(room, np.int32), np.empty(room, np.float32))
-        join_instances(data.indptr, data.indices, data.values, ends, partners, places, *self._joined)
-        return places, *self._joined
+        n = m + choose_partners(*lists, self.config.partners, self._state, ends[m:], members[m:])
+        ends[m:] += m
+        entries.ensure(int((data.indptr[members[:n] + 1] - data.indptr[members[:n]]).sum()))
+        out = (entries.ends[: 2 * m + 1], entries.indices, entries.values)
+        join_instances(data.indptr, data.indices, data.values, ends, members[:n], *out)
 
-    def _forward(self, side: _Side, instances: tuple[Offsets, Ids, Floats, Offsets]) -> Floats:
-        m = len(instances[3])
-        unit = side.unit[:m]
-        input_forward(*instances, side.seeds[:m], 1.0, self.network.layers[0].weights, unit)
-        normalize_forward(unit, unit, side.norms[:m])
+    def _forward(self, m: int) -> Floats:
+        unit, entries, rows = self._unit[: 2 * m], self._entries, np.arange(2 * m)
+        instances = (entries.ends, entries.indices, entries.values, rows, self._seeds[: 2 * m])
+        input_forward(*instances, 1.0, self.network.layers[0].weights, unit)
+        normalize_forward(unit, unit, self._norms[: 2 * m])
         return unit
 
-    def _backward(
-        self, side: _Side, instances: tuple[Offsets, Ids, Floats, Offsets], lr: float, step: int
-    ) -> None:
-        m = len(instances[3])
-        sample_seeds(self._seed ^ _ROUND, step * _MOST, side.seeds[:m])  # of the rounding of bfloat16 rows
-        normalize_backward(side.unit[:m], side.norms[:m], side.delta[:m])
+    def _backward(self, m: int, lr: float, step: int) -> None:
+        unit, delta = self._unit[: 2 * m], self._delta[: 2 * m]
+        normalize_backward(unit, self._norms[: 2 * m], delta)
+        by_feature = self._entries.by_feature_of(2 * m)
         layer = self.network.layers[0].views
-        rate = (lr, self._hyper, step)
-        input_backward(*instances, side.seeds[:m], 1.0, side.delta[:m], self._code, *layer, *rate)
+        rate = (lr, self._hyper, step, self._seed ^ _ROUND)
+        step_features(*by_feature, delta, self._gradient, self._code, *layer, *rate)
 
     def _count(self, m: int, loss: float, n_features: int) -> None:
         self.counters[Counter.PRETRAINED] += m

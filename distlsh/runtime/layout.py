@@ -210,7 +210,7 @@ def memory_plan(config: Config, sizes: Sizes, data_bytes: int) -> MemoryPlan:
     sets = all_tables(config, sizes.n_features, sizes.n_labels)
     scratch = worker_scratch_bytes(config, sizes.n_labels, sizes.max_labels, sizes.n_features)
     if config.pretrain.epochs:  # its scratch is given back before a training step's is made
-        counts = (sizes.n_train, sizes.n_labels, sizes.n_train_labels, sizes.n_train_values)
+        counts = (sizes.n_train, sizes.n_features, sizes.n_labels, sizes.n_train_labels, sizes.n_train_values)
         scratch = max(scratch, pretrain_scratch_bytes(config, *counts))
     return MemoryPlan.build(
         plan_arrays(config, sizes),

@@ -206,17 +206,22 @@ def worker_scratch_bytes(config: Config, n_labels: int, max_labels: int, n_featu
     return _layer_bytes(config, n_features) + lists + _evaluation_bytes(config, n_labels, sparse)
 
 
-def pretrain_scratch_bytes(config: Config, n_train: int, n_labels: int, n_pairs: int, n_values: int) -> int:
+def pretrain_scratch_bytes(
+    config: Config, n_train: int, n_features: int, n_labels: int, n_pairs: int, n_values: int
+) -> int:
     """Return the private arrays of a worker in pretraining (`model.pretrain.PretrainStep`).
 
-    n_train   instances, n_labels labels
+    n_train   instances, of n_features features and n_labels labels
     n_pairs   labels of all instances together
-    n_values  features of all instances together
+    n_values  features that are not 0, of all instances together
     """
     batch, width = config.pretrain.batch_size, config.model.hidden[-1]
-    partners = batch * config.pretrain.partners
-    joined = int(10 * partners * n_values / max(1, n_train))  # index and value, and a quarter of room
-    return 4 * batch * (batch + 4 * width) + 64 * batch + 32 * partners + joined + 12 * n_labels + 4 * n_pairs
+    members = batch * (1 + config.pretrain.partners)
+    entries = int(1.25 * members * n_values / max(1, n_train))  # with room to grow
+    distinct = min(entries, n_features)
+    by_label = 12 * n_labels + 4 * n_pairs
+    by_feature = 16 * entries + 12 * distinct + 4 * n_features
+    return 4 * batch * (batch + 4 * width) + 128 * batch + 32 * members + by_feature + by_label
 
 
 def _layer_bytes(config: Config, n_features: int) -> int:

@@ -168,7 +168,7 @@ def test_scratch_of_the_pretraining_is_what_it_allocates():
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    counts = (data.n_rows, 100, len(data.labels), len(data.values))
+    counts = (data.n_rows, data.n_features, 100, len(data.labels), len(data.values))
     assert pretrain_scratch_bytes(config, *counts) == pytest.approx(peak, rel=0.1)
 
 

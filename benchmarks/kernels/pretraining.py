@@ -1,0 +1,148 @@
+"""Where the time of a pretraining batch goes: processor time of each kernel and product, one thread.
+
+    python benchmarks/kernels/pretraining.py [--data FOLDER] [--width 1024] [--batch 1024] [--quick]
+
+On generated instances of enwiki-para's shape, two a label; with ``--data`` on those of FOLDER's
+enwiki-para.train.txt.gz.  Writes benchmarks/results/pretraining.json and .svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from step_phases import PowerLaw
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from results import write
+
+from distlsh.config.schema import PretrainConfig, TrainConfig
+from distlsh.kernels.initialise import gaussian_rows
+from distlsh.model import pretrain
+from distlsh.model.network import Network
+from distlsh.model.spec import NetworkSpec, parameter_specs
+
+PHASES = {
+    "partners": ("choose_labels", "choose_partners", "join_instances"),
+    "forward": ("input_forward", "normalize_forward"),
+    "products": ("dot",),
+    "loss": ("contrastive_gradient",),
+    "backward + optimiser": ("normalize_backward", "group_by_feature", "step_features"),
+}
+
+
+class Clock:
+    """Adds up the processor time of the functions it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` with its time added under ``name``."""
+
+        def run(*args: Any, **named: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return function(*args, **named)
+            finally:
+                self.seconds[name] += time.thread_time() - start
+
+        return run
+
+
+class TimedNumpy:
+    """NumPy, but for `dot`, which is timed: for the module that pretrains."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.dot = clock.timed("products", np.dot)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+def time_batches(args: argparse.Namespace, data: Any) -> dict[str, Any]:
+    """Return the median seconds of each phase of a batch, and of all."""
+    clock = Clock()
+    for phase, names in PHASES.items():
+        for name in names:
+            if hasattr(pretrain, name):
+                setattr(pretrain, name, clock.timed(phase, getattr(pretrain, name)))
+    pretrain.np = TimedNumpy(clock)  # type: ignore[attr-defined]
+    spec = NetworkSpec(data.n_features, (args.width,), data.n_labels, "linear", True, optimizer="adagrad")
+    # Output rows stay untouched, so the system gives no memory for them.
+    network = Network(spec, {one.name: np.zeros(one.shape, one.dtype) for one in parameter_specs(spec)})
+    layer = network.layers[0]
+    gaussian_rows(layer.weights, 0, data.n_features, args.width**-0.5, 1)
+    layer.views[1][:] = 0.01
+    step = pretrain.PretrainStep(network, data, PretrainConfig(batch_size=args.batch), TrainConfig())
+    order = np.random.default_rng(1).permutation(data.n_rows)
+    found = defaultdict(list)
+    for i in range(args.batches + 2):
+        clock.seconds.clear()
+        start = time.thread_time()
+        step.run(order[i * args.batch : (i + 1) * args.batch], i * args.batch, 0.01)
+        whole = time.thread_time() - start
+        if i >= 2:
+            parts = dict(clock.seconds)
+            for name, seconds in {**parts, "rest": whole - sum(parts.values()), "all": whole}.items():
+                found[name].append(seconds)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def figure(seconds: dict[str, float]) -> Any:
+    """Draw the phases' milliseconds."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6, 2.4), layout="constrained")
+    axis = drawn.subplots()
+    shown = {name: 1e3 * value for name, value in seconds.items() if name != "all"}
+    bars = axis.barh(list(shown), list(shown.values()))
+    axis.bar_label(bars, fmt="%.1f", padding=3)
+    axis.set(xlabel="milliseconds a batch, one core")
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--cache-dir", default="/tmp/distlsh-roofline", help="of the parsed data")
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="two batches of a narrow network")
+    args = parser.parse_args()
+    if args.quick:
+        args.width, args.batches = 64, 2
+    seconds = time_batches(args, instances(args))
+    for name, value in seconds.items():
+        print(f"{name:22} {1e3 * value:8.1f} ms")
+    print(f"{args.batch / seconds['all']:,.0f} samples/s a core")
+    settings = {"width": args.width, "batch": args.batch, "data": bool(args.data)}
+    write("pretraining", {**settings, "seconds_a_batch": seconds}, figure(seconds))
+
+
+def instances(args: argparse.Namespace) -> Any:
+    """Return enwiki-para's instances, or generated ones of their shape."""
+    if args.data is None:
+        return PowerLaw(100_000, 95_070, 50_000, 32)
+    from distlsh.config.load import load_config
+    from distlsh.data.opening import open_pair
+
+    file = args.data / "enwiki-para.train.txt.gz"
+    settings = [f"data.train={file}", f"data.cache_dir={args.cache_dir}", "data.test=null"]
+    return open_pair(load_config("enwiki-para", settings).data)[0]
+
+
+if __name__ == "__main__":
+    main()
