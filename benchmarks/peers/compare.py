@@ -32,7 +32,7 @@ from comparison.peers import Peer, Setting, peers  # noqa: E402
 from comparison.prepare import Pair, prepare  # noqa: E402
 from comparison.runner import Limits, available, run  # noqa: E402
 
-SETTINGS = ("default", "found")
+SETTINGS = ("default", "found", "quick")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,6 +80,8 @@ def _settings(peer: Peer, python: str, small: Pair, limits: Limits, out: Path, a
     """Yield (name, setting) of those wanted, searching where nothing is kept."""
     if "default" in args.settings:
         yield "default", peer.default
+    if "quick" in args.settings and peer.quick:
+        yield "quick", peer.quick
     if args.quick or not (args.search or "found" in args.settings):
         return
     kept = None if args.search else found.read(args.name, peer.name)
@@ -171,7 +173,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--settings",
         default=",".join(SETTINGS),
-        help='default, found, or both; "" with --search: only search',
+        help='some of default, found, quick; "" with --search: only search',
     )
     add("--python", action="append", default=[], metavar="PEER=PYTHON")
     add("--rows", type=int, default=20_000, help="test rows to predict, a seeded sample; 0: all")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from comparison import runner
 from comparison.prepare import Pair
@@ -63,6 +67,25 @@ def test_a_peer_that_dies_leaves_its_last_words(pair, adapter, tmp_path):
     """A failed adapter is a result with its exit code and message, not an exception."""
     found = run(sys.executable, "fake", pair, {"megabytes": 1, "die": 1}, LIMITS, tmp_path / "work")
     assert found["error"] == "exit code 1: no such thing"
+
+
+def test_an_adapter_ends_with_the_command_that_is_terminated(pair, tmp_path):
+    """SIGTERM to the comparison ends the peer's process too, and the next signal is handled as before."""
+    (tmp_path / "run_fake.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
+    code = f"""
+import os, signal, sys, threading
+sys.path.insert(0, {str(Path(runner.__file__).parents[1])!r})
+from comparison import runner
+from comparison.prepare import Pair
+runner.json.loads = lambda line: print(line, end="", flush=True) or os.kill(os.getpid(), signal.SIGTERM)
+runner.ADAPTERS = runner.Path({str(tmp_path)!r})
+pair = Pair({pair.train!r}, {pair.test!r}, 3, 3, 1, 1)
+work = runner.Path({str(tmp_path / "w")!r})
+runner.run(sys.executable, "fake", pair, {{}}, runner.Limits(tuple(os.sched_getaffinity(0))), work)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert not psutil.pid_exists(int(done.stdout))
 
 
 def test_a_missing_module_or_interpreter_is_named():

@@ -25,6 +25,7 @@ class Peer:
     module      what its interpreter must be able to import
     default     its defaults; where those cannot work on wide outputs, ``note`` says what stands for them
     candidates  the other settings of a search
+    quick       a setting for an early good result, if there is one
     in_search   changes to any setting while searching, because the subset is smaller
     expected_s  training, and predicting 1,000 rows, at enwiki-para's size on two cores, for --plan
     """
@@ -37,6 +38,7 @@ class Peer:
     in_search: Setting = field(default_factory=dict)
     note: str = ""
     expected_s: tuple[float, float] = (100.0, 2.0)
+    quick: Setting | None = None
 
 
 def peers(config: str, overrides: tuple[str, ...] = ()) -> tuple[Peer, ...]:
@@ -48,7 +50,6 @@ def _distlsh(config: str, overrides: tuple[str, ...]) -> Peer:
     def with_sets(*sets: str) -> Setting:
         return {"config": config, "set": [*overrides, *sets], "points": 8}
 
-    quick = "lsh.n_active=128"
     return Peer(
         "distlsh",
         "distlsh",
@@ -56,12 +57,13 @@ def _distlsh(config: str, overrides: tuple[str, ...]) -> Peer:
         with_sets(),
         (
             with_sets("model.hidden=[512]"),
-            with_sets("model.hidden=[512]", quick),
-            with_sets("model.hidden=[256]", quick),
-            with_sets("model.hidden=[1024]", quick),
             with_sets("model.hidden=[2048]"),
+            with_sets("pretrain.lr=0.03"),
+            with_sets("pretrain.lr=0.03", "pretrain.epochs=8"),
+            with_sets("model.hidden=[2048]", "pretrain.epochs=8"),
         ),
-        expected_s=(160.0, 3.5),
+        expected_s=(180.0, 1.0),
+        quick=with_sets("model.hidden=[256]", "pretrain.epochs=1", "pretrain.lr=0.03", "lsh.n_active=128"),
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,8 @@ def run(
             env={**os.environ, **dict.fromkeys(_THREAD_KEYS, str(len(limits.cores)))},
             preexec_fn=lambda: os.sched_setaffinity(0, limits.cores),
         )
-        gathered, memory = _follow(process, limits)
+        with _sigterm_raises():
+            gathered, memory = _follow(process, limits)
     result = gather(gathered, pair.test)
     result |= {"setting": setting, "peak_memory_bytes": memory}
     if process.returncode != 0:
@@ -89,23 +93,45 @@ def _follow(process: subprocess.Popen[str], limits: Limits) -> tuple[list[dict[s
     events: list[dict[str, Any]] = []
     meter = Meter(process.pid, limits)
     meter.start()
-    timer = threading.Timer(limits.wall_limit_s or threading.TIMEOUT_MAX, end_tree, [process.pid, events])
+    timer = threading.Timer(limits.wall_limit_s or threading.TIMEOUT_MAX, end_late, [process.pid, events])
     timer.daemon = True
     timer.start()
     with process:
-        for line in process.stdout or ():
-            event = json.loads(line)
-            events.append(event)
-            if event["event"] in ("begin", "end"):
-                meter.phase = event["phase"] if event["event"] == "begin" else "between"
+        try:
+            for line in process.stdout or ():
+                event = json.loads(line)
+                events.append(event)
+                if event["event"] in ("begin", "end"):
+                    meter.phase = event["phase"] if event["event"] == "begin" else "between"
+        except BaseException:
+            end_tree(process.pid)
+            raise
     timer.cancel()
     meter.join()
     return events, meter.peaks
 
 
-def end_tree(pid: int, events: list[dict[str, Any]]) -> None:
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that the adapter is ended too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_late(pid: int, events: list[dict[str, Any]]) -> None:
     """End a process and its descendants, and note that it was ended."""
     events.append({"event": "note", "ended_at_wall_limit": True})
+    end_tree(pid)
+
+
+def end_tree(pid: int) -> None:
+    """End a process and its descendants."""
     with suppress(psutil.Error):
         root = psutil.Process(pid)
         for member in [*root.children(recursive=True), root]:
