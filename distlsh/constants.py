@@ -45,3 +45,9 @@ SPARSE_BLOCK = 128
 
 PRETRAIN = "pretrain"
 """Name of the pretraining: of its stage in a run's position, its steps, tasks and reports."""
+
+SKETCH = 64
+"""Projections of an instance's vector by which the pretraining finds those that are alike."""
+
+SKETCH_BLOCK = 4096
+"""Instances whose vectors are projected together; bounds the scratch."""

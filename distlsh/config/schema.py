@@ -164,6 +164,7 @@ class PretrainConfig(_Group, frozen=True):
         8  # other instances of the label, at most, that make its vector
     )
     lr: PositiveRate = 0.02  # of the first layer; falls linearly to 0
+    pool: Count = 0  # instances among which those of a batch are found that are alike; 0: random batches
     scale: PositiveRate = 15.0  # of the cosines in the loss
     adagrad_init: Rate = 0.001  # where Adagrad's sums of squares start
 

@@ -6,6 +6,9 @@ An output row learns from its own label's instances alone, of which most labels 
 or two; the first layer learns here from all labels at once, also for labels of a single instance.  The
 warm start then makes the output rows from it.
 
+Batches of instances that are alike (``pretrain.pool``) make each other's partners hard negatives.  They are
+grouped anew each pass by the vectors as they are then.
+
 The instance is left out of its own label's sum: a sum that held it would be found without learning anything.
 """
 
@@ -18,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distlsh.config.schema import PretrainConfig, TrainConfig
+from distlsh.constants import SKETCH, SKETCH_BLOCK
 from distlsh.errors import ShapeError
 from distlsh.kernels.by_feature import group_by_feature, step_features
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
@@ -30,6 +34,7 @@ from distlsh.kernels.pretrain import (
     join_instances,
 )
 from distlsh.kernels.random import sample_seeds
+from distlsh.model.alike import alike_groups
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.model.network import Instances, Network
 from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, optimizer_settings
@@ -98,7 +103,8 @@ class PretrainStep:
     step of the optimiser, for each feature that any of it has: along the sum of all gradients to its row.
 
     Source: InfoNCE (van den Oord et al. 2018), in-batch negatives (Karpukhin et al. 2020, 3.2); two towers
-    over one embedding, as in DeepXML and SiameseXML (Dahiya et al. 2021), with a label's text its instances.
+    over one embedding, as in DeepXML and SiameseXML (Dahiya et al. 2021), with a label's text its instances;
+    batches of alike instances, NGAME (Dahiya et al. 2023), section 4.1.
     """
 
     def __init__(
@@ -146,6 +152,8 @@ class PretrainStep:
     ) -> None:
         """Train on instances ``rows`` i8[m], in batches of equal size; those sharing no label are left out.
 
+        Batches are of instances that are alike, or random where ``rows`` are, as the configuration says.
+
         first_sample  number of the range's first sample since the start of the pretraining
         lr            learning rate
         beat          called after each batch
@@ -154,11 +162,43 @@ class PretrainStep:
         kept, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
         data, starts, size = self.dataset, self._by_label.starts, self.config.batch_size
         n = choose_labels(data.label_indptr, data.labels, starts, rows, self._state, kept, labels)
-        n_batches = -(-n // size)
-        for i in range(n_batches):
-            first, last = n * i // n_batches, n * (i + 1) // n_batches
-            self._batch(kept[first:last], labels[first:last], lr, 1 + first_sample // size + i)
+        for i, batch in enumerate(self._batches(kept[:n], first_sample, beat)):
+            self._batch(kept[batch], labels[batch], lr, 1 + first_sample // size + i)
             beat()
+
+    def _batches(self, rows: Offsets, first_sample: int, beat: Callable[[], object]) -> list[Offsets]:
+        """Return the places in ``rows`` of each batch."""
+        n, pool = len(rows), self.config.pool
+        n_batches = -(-n // self.config.batch_size)
+        if pool <= self.config.batch_size or n_batches < 2:
+            return np.array_split(np.arange(n), n_batches) if n else []
+        rng = np.random.default_rng([self._seed, first_sample])
+        n_pools = -(-n // pool)
+        groups: list[Offsets] = []
+        for i in range(n_pools):
+            first, last = n * i // n_pools, n * (i + 1) // n_pools
+            within = alike_groups(self._sketches(rows[first:last], beat), -(-n_batches // n_pools), rng)
+            groups += [first + group for group in within]
+            beat()
+        return groups
+
+    def _sketches(self, rows: Offsets, beat: Callable[[], object]) -> Floats:
+        """Return random projections of the instances' vectors, f4[m, SKETCH or width]."""
+        width = self.network.spec.width
+        if width <= SKETCH:
+            out = self.network.hidden(self.dataset, rows)
+        else:
+            projection = np.random.default_rng(self._seed).standard_normal((width, SKETCH), np.float32)
+            out = np.empty((len(rows), SKETCH), np.float32)
+            for first in range(0, len(rows), SKETCH_BLOCK):
+                block = rows[first : first + SKETCH_BLOCK]
+                np.dot(
+                    self.network.hidden(self.dataset, block), projection, out=out[first : first + len(block)]
+                )
+                beat()
+        n_features = int((self.dataset.indptr[rows + 1] - self.dataset.indptr[rows]).sum())
+        self.counters[Counter.MACS] += (n_features + len(rows) * min(SKETCH, width)) * width
+        return out
 
     def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int) -> None:
         m, scale = len(rows), self.config.scale

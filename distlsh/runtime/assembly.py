@@ -126,8 +126,11 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
 
 def _pretrain_chunk(config: Config, n_train: int) -> int:
     """Return the samples of a task: all of one size, since a small one would compare few with each other."""
-    batch = config.pretrain.batch_size
-    n_tasks = max(1, -(-n_train // (_PRETRAIN_BATCHES * batch)), min(config.run.workers, n_train // batch))
+    batch, workers = config.pretrain.batch_size, config.run.workers
+    most = max(_PRETRAIN_BATCHES * batch, config.pretrain.pool)
+    n_tasks = max(1, -(-n_train // most), min(workers, n_train // batch))
+    if n_tasks > workers:
+        n_tasks = workers * -(-n_tasks // workers)  # long tasks, so as many for each
     return max(1, -(-n_train // n_tasks))
 
 

@@ -116,13 +116,14 @@ def test_only_the_first_layers_weights_change():
     assert changed == {"input.weights"}
 
 
+@pytest.mark.parametrize("pool", [0, 100])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_same_ranges_give_the_same_bits(optimizer):
+def test_the_same_ranges_give_the_same_bits(optimizer, pool):
     """Two steps that make the same ranges leave equal arrays, whatever the second did before."""
     data, found = clusters(500, 40, 1), []
     for earlier in (0, 3):
         network = ready(data, optimizer)
-        step = step_of(network, data, optimizer)
+        step = step_of(network, data, optimizer, pool=pool)
         epochs(step, earlier, 0.1)
         initialise(network, 1)
         epochs(step, 2, 0.05)
@@ -180,15 +181,31 @@ def test_ranges_of_any_size_are_cut_into_batches_of_equal_size(n):
     assert n == 0 or sizes.max() - sizes.min() <= 1
 
 
-def test_weights_that_are_no_numbers_are_counted_and_change_nothing_else():
+@pytest.mark.parametrize("pool", [0, 1000])
+def test_weights_that_are_no_numbers_are_counted_and_change_nothing_else(pool):
     """A batch whose loss is not finite steps no row."""
     data = clusters(60, 5, 1)
     network = ready(data)
-    network.layers[0].weights[0] = np.nan
-    before, step = network.layers[0].weights.copy(), step_of(network, data, batch_size=64)
+    network.layers[0].weights[:] = np.nan
+    before, step = network.layers[0].weights.copy(), step_of(network, data, batch_size=16, pool=pool)
     step.run(np.arange(60), 0, 0.1)
     assert step.counters[Counter.NON_FINITE] == 60
     np.testing.assert_array_equal(network.layers[0].weights, before)
+
+
+@pytest.mark.parametrize("width", [16, 100])
+def test_a_pools_batches_are_harder(width):
+    """At the same weights, batches of alike instances have a larger loss; of all the instances, once each."""
+    data, losses = clusters(1200, 60, 1), {}
+    for pool in (0, 40, 400, 5000):
+        network = make_network(spec_of(data, "adagrad", width))
+        initialise(network, 1)
+        step = step_of(network, data, "adagrad", batch_size=40, pool=pool)
+        step.run(np.random.default_rng(1).permutation(1200), 0, 1e-9)
+        assert step.counters[Counter.PRETRAINED] == 1200
+        losses[pool] = step.counters[Counter.PRETRAIN_LOSS]
+    assert losses[40] == losses[0], "a pool of one batch leaves nothing to choose"
+    assert losses[5000] > losses[400] > 1.1 * losses[0]
 
 
 def test_networks_of_two_hidden_layers_are_refused():

@@ -155,16 +155,21 @@ def test_scratch_is_what_a_worker_allocates(settings):
     assert worker_scratch_bytes(config, 20_000, 1, 20) == pytest.approx(peak, rel=0.1)
 
 
-def test_scratch_of_the_pretraining_is_what_it_allocates():
+@pytest.mark.parametrize("pool", [0, 1024])
+def test_scratch_of_the_pretraining_is_what_it_allocates(pool):
     """The estimate is within a tenth of the peak that NumPy's allocations reach."""
-    settings = "model: {hidden: [64]}, pretrain: {epochs: 1, batch_size: 512, partners: 3}"
+    settings = (
+        f"model: {{hidden: [128]}}, pretrain: {{epochs: 1, batch_size: 128, partners: 3, pool: {pool}}}"
+    )
     config = parse_config(f"{{data: {{train: x}}, {settings}}}")
     machinery = Machinery(config, n_labels=100)
     data = machinery.data
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        PretrainStep(machinery.network, data, config.pretrain, config.train).run(np.arange(1024), 0, 0.01)
+        step = PretrainStep(machinery.network, data, config.pretrain, config.train)
+        for first in (0, 1024):
+            step.run(np.arange(1024), first, 0.01)
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
