@@ -14,6 +14,7 @@ Setting = dict[str, Any]
 
 _COSINE: Setting = {"head": "cosine", "warm_start": True, "schedule": "linear", "sparse": True}
 _DENSE_COSINE: Setting = {**_COSINE, "fused": True, "by_hand": True}
+_QUICK = ("model.hidden=[512]", "pretrain.epochs=1", "pretrain.lr=0.03", "lsh.n_active=128", "train.lr=0.003")
 _SAMPLED: Setting = {"loss": "sampled", "sparse": True}
 
 
@@ -58,12 +59,12 @@ def _distlsh(config: str, overrides: tuple[str, ...]) -> Peer:
         (
             with_sets("model.hidden=[512]"),
             with_sets("model.hidden=[2048]"),
-            with_sets("pretrain.lr=0.03"),
-            with_sets("pretrain.lr=0.03", "pretrain.epochs=8"),
-            with_sets("model.hidden=[2048]", "pretrain.epochs=8"),
+            with_sets("pretrain.epochs=5"),
+            with_sets("pretrain.epochs=8"),
+            with_sets("model.hidden=[2048]", "pretrain.epochs=5"),
         ),
-        expected_s=(180.0, 1.0),
-        quick=with_sets("model.hidden=[256]", "pretrain.epochs=1", "pretrain.lr=0.03", "lsh.n_active=128"),
+        expected_s=(140.0, 1.0),
+        quick=with_sets(*_QUICK),
     )
 
 
