@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from distlsh.cli.format import count, duration, metric, share
+from distlsh.cli.host import describe_host
 from distlsh.cli.plots import MISSING, can_plot
 
 if TYPE_CHECKING:
@@ -65,11 +64,7 @@ def cells_of(found: Scaling) -> list[tuple[str, ...]]:
 
 def write_json(found: Scaling, config: Config, path: Path) -> Path:
     """Write medians, runs, configuration and machine; return the path."""
-    machine = {
-        "cores": len(os.sched_getaffinity(0)), "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(), "system": f"{platform.system()} {platform.release()}",
-    }  # fmt: skip
-    whole: dict[str, Any] = {"benchmark": "scaling", "machine": machine, "config": config}
+    whole: dict[str, Any] = {"benchmark": "scaling", "machine": describe_host(), "config": config}
     whole |= {"rows": found.rows, "runs": found.runs}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
     return path
