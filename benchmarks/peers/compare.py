@@ -32,7 +32,7 @@ from comparison.peers import Peer, Setting, peers  # noqa: E402
 from comparison.prepare import Pair, prepare  # noqa: E402
 from comparison.runner import Limits, available, run  # noqa: E402
 
-SETTINGS = ("default", "found", "quick")
+SETTINGS = ("default", "found", "early")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,8 +80,8 @@ def _settings(peer: Peer, python: str, small: Pair, limits: Limits, out: Path, a
     """Yield (name, setting) of those wanted, searching where nothing is kept."""
     if "default" in args.settings:
         yield "default", peer.default
-    if "quick" in args.settings and peer.quick:
-        yield "quick", peer.quick
+    if "early" in args.settings and peer.early and not args.quick:
+        yield "early", peer.early
     if args.quick or not (args.search or "found" in args.settings):
         return
     kept = None if args.search else found.read(args.name, peer.name)
@@ -97,8 +97,9 @@ def _search(peer: Peer, python: str, small: Pair, limits: Limits, out: Path, arg
     trials = []
     for i, setting in enumerate((peer.default, *peer.candidates)[: args.trials]):
         kept = out / "search" / f"{peer.name}-{i}.json"
-        if kept.exists():
-            trials.append(json.loads(kept.read_text()))
+        before = _kept(kept)
+        if before is not None and before["setting"] == setting:
+            trials.append(before)
             continue
         tried = {**setting, **peer.in_search}
         tried.pop("points", None)
@@ -123,13 +124,20 @@ def _measure(
     part = {"samples": args.samples} if peer.name == "torch-dense" and args.samples else {}
     name = f"{name}-epoch" if peer.name == "torch-dense" and not part else name
     kept = out / "measured" / f"{peer.name}.{name}.json"
-    if kept.exists() and not args.again and json.loads(kept.read_text()).get("error") is None:
+    before = _kept(kept)
+    if before is not None and before["setting"] == {**setting, **part} and not args.again:
         return
     print(f"{peer.name} {name}: {setting}", flush=True)
     result = run(python, peer.adapter, pair, {**setting, **part}, limits, kept.with_suffix(""))
     result |= {"peer": peer.name, "setting_name": name, "partly_trained": bool(part), "note": peer.note}
     _write(kept, result)
     print(f"  {report.line(result)}", flush=True)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Return what was measured before, None if nothing was or it failed."""
+    result = json.loads(path.read_text()) if path.exists() else {}
+    return result if result and result.get("error") is None else None
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
@@ -173,7 +181,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--settings",
         default=",".join(SETTINGS),
-        help='some of default, found, quick; "" with --search: only search',
+        help='some of default, found, early; "" with --search: only search',
     )
     add("--python", action="append", default=[], metavar="PEER=PYTHON")
     add("--rows", type=int, default=20_000, help="test rows to predict, a seeded sample; 0: all")

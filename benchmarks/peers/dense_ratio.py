@@ -4,7 +4,8 @@
     ... --torch /venv/bin/python      # an interpreter with PyTorch and SciPy
     ... --quick                       # one round, few samples
 
-PyTorch trains on ``--samples``, distlsh a whole epoch.  Two of PyTorch's settings: Adam on everything, as a
+PyTorch trains on ``--samples``, distlsh a whole epoch, its pretraining and warm start included.
+Two of PyTorch's settings: Adam on everything, as a
 first program has it; and the fastest that was found: sparse gradients of the input, fused Adam, the gradient
 of the softmax written by hand in kept buffers, batches of 1,024.
 """
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def speed(result: dict[str, Any]) -> float:
-    """Return samples a second of training; for distlsh warm start and rehashing are in its time."""
+    """Return samples a second of training; for distlsh of all its time, pretraining and warm start too."""
     return float(result["phases"]["train"]["samples_per_s"])
 
 

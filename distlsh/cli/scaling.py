@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _ROLES = ("workers", "rehasher", "coordinator")
 _COLUMNS = (
-    "workers", "samples/s", "speed-up", "efficiency", "P@1", "cores: workers / rehasher / coordinator",
+    "workers", "samples/s", "speed-up", "efficiency", "pretraining: samples/s", "efficiency", "P@1",
+    "cores: workers / rehasher / coordinator",
     "rehash share", "stale codes", "table age", "conflicts",
 )  # fmt: skip
 
@@ -51,6 +52,8 @@ def cells_of(found: Scaling) -> list[tuple[str, ...]]:
             count(row.samples_per_s),
             f"{row.samples_per_s / base:.2f}",
             share(row.efficiency),
+            count(row.pretrained_per_s),
+            share(row.pretrain_efficiency),
             metric(row.p_at_1),
             " / ".join(duration(row.cpu_s.get(role)) for role in _ROLES),
             share(row.rehash_share),

@@ -133,26 +133,33 @@ def join_instances(indptr, indices, values, ends, partners, out_ends, out_indice
     return at
 
 
-@kernel(f8(F4_2, I4_1R, f4))
-def contrastive_gradient(cosines, labels, scale):  # type: ignore[no-untyped-def]
+@kernel(f8(F4_2, I8_1R, I4_1R, I8_1R, I4_1R, f4))
+def contrastive_gradient(cosines, rows, drawn, label_indptr, labels, scale):  # type: ignore[no-untyped-def]
     """Turn cosines into gradients of the softmax loss of each row, in place; return the summed loss.
 
     cosines  f4[m, m]: of instance i and the partners of instance j; the logits are ``scale`` times these.
-             Row i's target is i; a column of another instance of the same label is no negative.
-    labels   i4[m]
+             Row i's target is i; a column of a label that the row's instance has is no negative.
+    rows     i8[m], instances
+    drawn    i4[m], the label of each that its partners have
+    label_indptr, labels  i8[n+1], i4[entries]: labels of the instances
 
-    Concurrency: none needed.  Allocates: nothing.  Cost: O(m**2).
+    Concurrency: none needed.  Allocates: nothing.  Cost: O(m**2), each for all labels of a row.
     Source: van den Oord et al. 2018 (InfoNCE), equation 4; in-batch negatives: Karpukhin et al. 2020, 3.2.
     """
     m = cosines.shape[0]
     loss = 0.0
     for i in range(m):
-        own = scale * cosines[i, i]
+        mine = cosines[i, i]
+        own = scale * mine
+        for p in range(label_indptr[rows[i]], label_indptr[rows[i] + 1]):
+            label = labels[p]
+            for j in range(m):
+                if drawn[j] == label:
+                    cosines[i, j] = f4(-np.inf)
+        cosines[i, i] = mine
         top = own
         for j in range(m):
             z = scale * cosines[i, j]
-            if labels[j] == labels[i] and j != i:
-                z = f4(-np.inf)
             cosines[i, j] = z
             top = max(top, z)
         total = f4(0.0)

@@ -148,36 +148,45 @@ class PretrainStep:
         self._members: Offsets = np.empty(batch * (1 + config.partners), np.int64)
 
     def run(
-        self, rows: Offsets, first_sample: int, lr: float, beat: Callable[[], object] = lambda: None
+        self,
+        rows: Offsets,
+        first_sample: int,
+        lr: float,
+        last_lr: float | None = None,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
-        """Train on instances ``rows`` i8[m], in batches of equal size; those sharing no label are left out.
+        """Train on instances ``rows`` i8[m], in batches of about equal size, but those sharing no label.
 
         Batches are of instances that are alike, or random where ``rows`` are, as the configuration says.
 
         first_sample  number of the range's first sample since the start of the pretraining
-        lr            learning rate
+        lr, last_lr   learning rate at the range's begin, and its end if it changes, evenly
         beat          called after each batch
         """
         sample_seeds(self._seed, first_sample, self._state)
         kept, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
         data, starts, size = self.dataset, self._by_label.starts, self.config.batch_size
         n = choose_labels(data.label_indptr, data.labels, starts, rows, self._state, kept, labels)
-        for i, batch in enumerate(self._batches(kept[:n], first_sample, beat)):
-            self._batch(kept[batch], labels[batch], lr, 1 + first_sample // size + i)
+        batches = self._batches(kept[:n], first_sample, beat)
+        rates = np.linspace(lr, lr if last_lr is None else last_lr, len(batches), endpoint=False)
+        first_step = 1 + -(-first_sample // size)
+        for i, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+            self._batch(kept[batch], labels[batch], float(rate), first_step + i, first_sample)
             beat()
 
     def _batches(self, rows: Offsets, first_sample: int, beat: Callable[[], object]) -> list[Offsets]:
         """Return the places in ``rows`` of each batch."""
-        n, pool = len(rows), self.config.pool
-        n_batches = -(-n // self.config.batch_size)
-        if pool <= self.config.batch_size or n_batches < 2:
-            return np.array_split(np.arange(n), n_batches) if n else []
+        n, n_batches = len(rows), -(-len(rows) // self.config.batch_size)
+        at_once = self.config.pool // self.config.batch_size
+        if not n_batches:
+            return []
+        if at_once < 2:
+            return np.array_split(np.arange(n), n_batches)
         rng = np.random.default_rng([self._seed, first_sample])
-        n_pools = -(-n // pool)
         groups: list[Offsets] = []
-        for i in range(n_pools):
-            first, last = n * i // n_pools, n * (i + 1) // n_pools
-            within = alike_groups(self._sketches(rows[first:last], beat), -(-n_batches // n_pools), rng)
+        for batches in np.array_split(np.arange(n_batches), -(-n_batches // at_once)):
+            first, last = n * int(batches[0]) // n_batches, n * (int(batches[-1]) + 1) // n_batches
+            within = alike_groups(self._sketches(rows[first:last], beat), len(batches), rng)
             groups += [first + group for group in within]
             beat()
         return groups
@@ -200,20 +209,20 @@ class PretrainStep:
         self.counters[Counter.MACS] += (n_features + len(rows) * min(SKETCH, width)) * width
         return out
 
-    def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int) -> None:
-        m, scale = len(rows), self.config.scale
+    def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int, salt: int) -> None:
+        m, data, scale = len(rows), self.dataset, self.config.scale
         self._join(rows, labels)
         unit, delta = self._forward(m), self._delta
         cosines = self._cosines.reshape(-1)[: m * m].reshape(m, m)
         np.dot(unit[:m], unit[m:].T, out=cosines)
-        loss = contrastive_gradient(cosines, labels, scale)
+        loss = contrastive_gradient(cosines, rows, labels, data.label_indptr, data.labels, scale)
         self._count(m, loss, int(self._entries.ends[2 * m]))
         if not np.isfinite(loss):
             self.counters[Counter.NON_FINITE] += m
             return
         np.dot(cosines, unit[m:], out=delta[:m])
         np.dot(cosines.T, unit[:m], out=delta[m : 2 * m])
-        self._backward(m, lr, step)
+        self._backward(m, lr, step, salt)
 
     def _join(self, rows: Offsets, labels: Ids) -> None:
         """Collect the features of each instance, and after them those of its label's other instances."""
@@ -234,12 +243,12 @@ class PretrainStep:
         normalize_forward(unit, unit, self._norms[: 2 * m])
         return unit
 
-    def _backward(self, m: int, lr: float, step: int) -> None:
+    def _backward(self, m: int, lr: float, step: int, salt: int) -> None:
         unit, delta = self._unit[: 2 * m], self._delta[: 2 * m]
         normalize_backward(unit, self._norms[: 2 * m], delta)
         by_feature = self._entries.by_feature_of(2 * m)
         layer = self.network.layers[0].views
-        rate = (lr, self._hyper, step, self._seed ^ _ROUND)
+        rate = (lr, self._hyper, step, (self._seed ^ _ROUND) + salt)
         step_features(*by_feature, delta, self._gradient, self._code, *layer, *rate)
 
     def _count(self, m: int, loss: float, n_features: int) -> None:

@@ -117,6 +117,7 @@ class Coordinator:
         self._cannot_write = False
         self._pretraining_told = False
         self._restarts_before = 0
+        self._samples_before: float | None = None  # counted before this part of the run
         self._final_saved = machine.position.stage == "final"  # a run resumed for its last evaluation
 
     @property
@@ -157,9 +158,23 @@ class Coordinator:
             self._waiter.wait(_POLL_S)
             self._hear()
             self._watch()
+            self._watch_first_step()
         self._clock.switch(None)
         self._stages.switch(None)
         return self._machine.finished
+
+    def _watch_first_step(self) -> None:
+        """Remember when the first batch of this part of the run had been counted."""
+        if "first_step" in self._clock.marks:
+            return
+        totals = self.meter.totals
+        done = float(totals[Counter.SAMPLES] + totals[Counter.PRETRAINED])
+        if self._samples_before is None:
+            self._samples_before = done
+        if done > self._samples_before:
+            self._clock.mark("first_step")
+            parts = (f"{name} {at:.2f}" for name, at in self._clock.start().items())
+            self.notice("info", f"seconds from the command: {', '.join(parts)}")
 
     @property
     def stage_s(self) -> dict[str, float]:
@@ -268,10 +283,6 @@ class Coordinator:
     def _assign(self, worker: int, task: Task) -> None:
         self._arena.reserved(_needs(task.kind))
         self._clock.mark("first_task")
-        if task.kind in ("train", PRETRAIN) and "first_step" not in self._clock.marks:
-            self._clock.mark("first_step")
-            parts = (f"{name} {at:.2f}" for name, at in self._clock.start().items())
-            self.notice("info", f"seconds from the command: {', '.join(parts)}")
         if task.kind == "init_output" and self._config.pretrain.epochs and not self._pretraining_told:
             self._tell_pretraining()
         self._staff.tell(worker_role(worker), Assign(task))

@@ -106,13 +106,23 @@ class Saver:
         saved["lsh"] = state["lsh"] and _in_todays_fields(state["lsh"])
         saved["model"] = {"active": [], "storage": "float32", **state["model"]}
         settings = msgspec.to_builtins(self._config)
-        before = {**msgspec.to_builtins(Config()), **state["config"]}  # groups that were added later are off
+        before = _with_todays_keys(state["config"])
         if self._chosen is not None:  # of the output's tables, what was asked for must be the same
             now.pop("lsh")
         for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
             now[f"config.{group}"], saved[f"config.{group}"] = settings[group], before[group]
         for what, value in now.items():
             _check_same(path, what, saved[what], msgspec.to_builtins(value))
+
+
+def _with_todays_keys(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration; keys that were added later have their defaults."""
+    today: dict[str, Any] = msgspec.to_builtins(Config())
+    return {group: _merged(default, saved.get(group, default)) for group, default in today.items()}
+
+
+def _merged(default: Any, saved: Any) -> Any:
+    return {**default, **saved} if isinstance(default, dict) and isinstance(saved, dict) else saved
 
 
 def _name(position: Position) -> str:

@@ -16,7 +16,8 @@ from distlsh.runtime.launch import run
 
 _EVAL_ROWS = 2000
 _MEDIANS = (
-    "samples_per_s", "steps_s", "p_at_1", "rehash_share", "table_stale_mean", "table_age_s", "conflicts",
+    "samples_per_s", "steps_s", "pretrained_per_s", "pretrain_s", "p_at_1",
+    "rehash_share", "table_stale_mean", "table_age_s", "conflicts",
 )  # fmt: skip
 
 
@@ -27,6 +28,8 @@ class ScalingRun(msgspec.Struct, kw_only=True):
     samples: int
     steps_s: float  # of training, from the first step on: waits for refreshes included, warm start not
     samples_per_s: float  # samples / steps_s
+    pretrained_per_s: float | None  # samples of the pretraining a second; None without
+    pretrain_s: float | None
     p_at_1: float | None
     cpu_s: dict[str, float]  # of the whole run, by role
     rehash_share: float | None  # rehasher's seconds of a core while training over the workers'
@@ -34,6 +37,7 @@ class ScalingRun(msgspec.Struct, kw_only=True):
     table_age_s: float | None
     conflicts: float | None  # share of active outputs that another worker had at once
     efficiency: float | None = None  # throughput over the fewest workers', each worker's part
+    pretrain_efficiency: float | None = None
 
 
 class Scaling(msgspec.Struct, kw_only=True):
@@ -102,6 +106,8 @@ def figures(summary: Summary) -> ScalingRun:
         samples=summary.samples,
         steps_s=round(steps_s, 3),
         samples_per_s=round(summary.samples / max(steps_s, 1e-9), 1),
+        pretrained_per_s=round(summary.pretrained / summary.pretrain_s, 1) if summary.pretrain_s else None,
+        pretrain_s=summary.pretrain_s or None,
         p_at_1=summary.p_at_1,
         cpu_s=summary.cpu_s,
         rehash_share=summary.rehash_share,
@@ -113,9 +119,12 @@ def figures(summary: Summary) -> ScalingRun:
 
 def _rows(runs: Sequence[ScalingRun]) -> list[ScalingRow]:
     rows = [_row([one for one in runs if one.workers == n]) for n in sorted({one.workers for one in runs})]
-    base = rows[0].samples_per_s / rows[0].workers
+    first = rows[0]
     for row in rows:
-        row.efficiency = round(row.samples_per_s / row.workers / base, 4)
+        times = first.workers / row.workers
+        row.efficiency = round(times * row.samples_per_s / first.samples_per_s, 4)
+        if row.pretrained_per_s and first.pretrained_per_s:
+            row.pretrain_efficiency = round(times * row.pretrained_per_s / first.pretrained_per_s, 4)
     return rows
 
 

@@ -137,8 +137,9 @@ class Worker:
             self._pretrain = PretrainStep(self._network, self._train, *settings, counters=self._counters)
             self._link.beat()
         rows = self._arena["runtime.order"][task.first : task.last]
-        lr = pretrain_lr_at(self._config.pretrain, task.first_sample, self._train.n_rows)
-        self._pretrain.run(rows, task.first_sample, lr, self._link.beat)
+        samples = (task.first_sample, task.first_sample + len(rows))
+        lr, last = (pretrain_lr_at(self._config.pretrain, at, self._train.n_rows) for at in samples)
+        self._pretrain.run(rows, task.first_sample, lr, last, self._link.beat)
         self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
 
     def _train_chunk(self, task: Task) -> None:

@@ -29,7 +29,14 @@ SMALL = [
 
 def make_run(workers, rate, **fields):
     values = {"steps_s": 1.0, "p_at_1": 0.5, "cpu_s": {"workers": 2.0}, "rehash_share": 0.1}
-    values |= {"table_stale_mean": None, "table_age_s": 1.0, "conflicts": 0.0, **fields}
+    values |= {
+        "pretrained_per_s": None,
+        "pretrain_s": None,
+        "table_stale_mean": None,
+        "table_age_s": 1.0,
+        "conflicts": 0.0,
+        **fields,
+    }
     return ScalingRun(workers=workers, samples=100, samples_per_s=rate, **values)
 
 
@@ -75,7 +82,14 @@ def test_medians_and_efficiency():
     one, two = _rows(runs)
     assert (one.samples_per_s, one.runs, one.efficiency) == (100.0, 3, 1.0)
     assert two.efficiency == pytest.approx(0.9)
-    assert one.table_stale_mean is None
+    assert one.table_stale_mean is None and two.pretrain_efficiency is None
+
+
+def test_the_pretraining_has_an_efficiency_of_its_own():
+    """It is of the pretraining's samples a second, whatever the training's are."""
+    one, two = _rows([make_run(1, 100.0, pretrained_per_s=50.0), make_run(2, 190.0, pretrained_per_s=80.0)])
+    assert (one.pretrain_efficiency, two.pretrain_efficiency) == (1.0, 0.8)
+    assert two.efficiency == pytest.approx(0.95)
 
 
 def test_without_matplotlib_the_picture_alone_is_missing(tmp_path, monkeypatch, capsys):

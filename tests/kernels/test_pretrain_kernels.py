@@ -128,13 +128,22 @@ def test_joined_instances_hold_their_partners_features_one_after_the_other(seed,
     np.testing.assert_array_equal(out[2], values[places])
 
 
-def slow_loss(cosines, labels, scale):
-    """Return the summed loss in float64."""
+def slow_loss(cosines, drawn, own, scale):
+    """Return the summed loss in float64; ``own`` lists each row's labels."""
     total = 0.0
     for i, row in enumerate(scale * cosines.astype(np.float64)):
-        on = [j for j in range(len(labels)) if j == i or labels[j] != labels[i]]
+        on = [j for j in range(len(drawn)) if j == i or drawn[j] not in own[i]]
         total += np.log(np.exp(row[on] - row.max()).sum()) + row.max() - row[i]
     return total
+
+
+def gradient_of(cosines, drawn, scale, own=None):
+    """Turn ``cosines`` into gradients; return the loss. ``own``: labels of each row; else the drawn one."""
+    own = [[label] for label in drawn] if own is None else own
+    indptr = np.cumsum([0, *map(len, own)]).astype(np.int64)
+    labels = np.array([label for one in own for label in one], np.int32)
+    rows = np.arange(len(drawn), dtype=np.int64)
+    return contrastive_gradient(cosines, rows, np.array(drawn, np.int32), indptr, labels, scale)
 
 
 @given(
@@ -145,20 +154,20 @@ def slow_loss(cosines, labels, scale):
 )
 @settings(deadline=None, max_examples=60)
 def test_contrastive_gradient_is_the_losss(seed, m, n_labels, scale):
-    """Loss and gradient are those of central differences; other columns of the row's label get none."""
+    """Loss and gradient are those of central differences; other columns of the row's labels get none."""
     random = np.random.default_rng(seed)
     cosines = random.uniform(-1, 1, (m, m)).astype(np.float32)
-    labels = random.integers(0, n_labels, m).astype(np.int32)
+    drawn = random.integers(0, n_labels, m).tolist()
+    own = [[label, *random.integers(0, n_labels, random.integers(0, 3)).tolist()] for label in drawn]
     gradient, h = cosines.copy(), 1e-5
-    assert contrastive_gradient(gradient, labels, scale) == pytest.approx(
-        slow_loss(cosines, labels, scale), rel=1e-4, abs=1e-4
-    )
+    found = gradient_of(gradient, drawn, scale, own)
+    assert found == pytest.approx(slow_loss(cosines, drawn, own, scale), rel=1e-4, abs=1e-4)
     for place in np.ndindex(m, m):
         moved = np.zeros((m, m))
         moved[place] = h
-        up, down = (slow_loss(cosines + sign * moved, labels, scale) for sign in (1, -1))
+        up, down = (slow_loss(cosines + sign * moved, drawn, own, scale) for sign in (1, -1))
         assert gradient[place] == pytest.approx((up - down) / (2 * h), abs=2e-4 * scale)
-        if labels[place[0]] == labels[place[1]] and place[0] != place[1]:
+        if drawn[place[1]] in own[place[0]] and place[0] != place[1]:
             assert gradient[place] == 0.0
 
 
@@ -166,15 +175,13 @@ def test_a_batch_of_one_and_one_of_a_single_label_teach_nothing():
     """Without negatives loss and gradient are exactly 0."""
     for m in (1, 4):
         cosines = np.random.default_rng(m).uniform(-1, 1, (m, m)).astype(np.float32)
-        assert contrastive_gradient(cosines, np.zeros(m, np.int32), 15.0) == 0.0
+        assert gradient_of(cosines, [0] * m, 15.0) == 0.0
         assert not cosines.any()
 
 
 def test_large_scales_do_not_overflow_and_nan_shows():
     """Logits of thousands keep the loss finite; a NaN among the cosines makes it NaN."""
     cosines = np.array([[-1.0, 1.0], [1.0, 1.0]], np.float32)
-    assert contrastive_gradient(cosines, np.arange(2, dtype=np.int32), 5000.0) == pytest.approx(
-        10_000.69, rel=1e-5
-    )
+    assert gradient_of(cosines, [0, 1], 5000.0) == pytest.approx(10_000.69, rel=1e-5)
     cosines = np.array([[0.5, np.nan], [0.1, 0.2]], np.float32)
-    assert np.isnan(contrastive_gradient(cosines, np.arange(2, dtype=np.int32), 5.0))
+    assert np.isnan(gradient_of(cosines, [0, 1], 5.0))

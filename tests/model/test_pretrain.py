@@ -175,7 +175,7 @@ def test_ranges_of_any_size_are_cut_into_batches_of_equal_size(n):
     """A range is trained whole, whatever is left over; the beat comes after each batch."""
     data, beats = clusters(100, 3, 1), []
     step = step_of(ready(data), data, batch_size=32)
-    step.run(np.arange(n), 0, 0.1, lambda: beats.append(step.counters[Counter.PRETRAINED]))
+    step.run(np.arange(n), 0, 0.1, beat=lambda: beats.append(step.counters[Counter.PRETRAINED]))
     assert step.counters[Counter.PRETRAINED] == n and len(beats) == -(-n // 32)
     sizes = np.diff([0, *beats])
     assert n == 0 or sizes.max() - sizes.min() <= 1
@@ -206,6 +206,17 @@ def test_a_pools_batches_are_harder(width):
         losses[pool] = step.counters[Counter.PRETRAIN_LOSS]
     assert losses[40] == losses[0], "a pool of one batch leaves nothing to choose"
     assert losses[5000] > losses[400] > 1.1 * losses[0]
+
+
+def test_the_rate_falls_within_a_range():
+    """Batches take rates between the first and the last, so that a long range is not one stair."""
+    data, moved = clusters(1200, 60, 1), {}
+    for last_lr in (None, 0.0):
+        network = ready(data, "sgd")
+        before = network.layers[0].weights.copy()
+        step_of(network, data, "sgd").run(np.arange(1200), 0, 1e-4, last_lr)
+        moved[last_lr] = float(np.abs(network.layers[0].weights - before).sum())
+    assert 0.4 * moved[None] < moved[0.0] < 0.8 * moved[None]
 
 
 def test_networks_of_two_hidden_layers_are_refused():

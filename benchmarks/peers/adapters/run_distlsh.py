@@ -87,6 +87,9 @@ def main():
             "first_step_s",
         )
         notes |= {key: summary[key] for key in kept if key in summary}
+        # Its own figure leaves out the pretraining; beside others' all time counts.
+        notes["step_samples_per_s"] = summary["samples_per_s"]
+        notes["samples_per_s"] = summary["samples"] / summary["train_s"]
     emit("note", total_s=summary["total_s"], rehashes=summary["rehashes"], run_dir=str(Path(run)))
     points(run)
     with phase("open"):

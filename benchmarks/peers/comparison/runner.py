@@ -23,6 +23,8 @@ from comparison.prepare import Pair
 from comparison.scoring import precision_of_files
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
+_END_S = 20.0
+"""A process that is told to end has so long before it is killed."""
 _THREAD_KEYS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -67,7 +69,11 @@ def run(
     }
     path = work / "job.json"
     path.write_text(json.dumps(job, indent=1))
-    with tempfile.TemporaryDirectory(dir=work) as scratch, open(work / "log.txt", "w") as log:
+    with (
+        tempfile.TemporaryDirectory(dir=work) as scratch,
+        open(work / "log.txt", "w") as log,
+        _sigterm_raises(),
+    ):
         process = subprocess.Popen(
             [python, str(ADAPTERS / f"run_{adapter}.py"), str(path)],
             stdout=subprocess.PIPE,
@@ -77,8 +83,7 @@ def run(
             env={**os.environ, **dict.fromkeys(_THREAD_KEYS, str(len(limits.cores)))},
             preexec_fn=lambda: os.sched_setaffinity(0, limits.cores),
         )
-        with _sigterm_raises():
-            gathered, memory = _follow(process, limits)
+        gathered, memory = _follow(process, limits)
     result = gather(gathered, pair.test)
     result |= {"setting": setting, "peak_memory_bytes": memory}
     if process.returncode != 0:
@@ -106,7 +111,8 @@ def _follow(process: subprocess.Popen[str], limits: Limits) -> tuple[list[dict[s
         except BaseException:
             end_tree(process.pid)
             raise
-    timer.cancel()
+        finally:
+            timer.cancel()
     meter.join()
     return events, meter.peaks
 
@@ -134,9 +140,13 @@ def end_tree(pid: int) -> None:
     """End a process and its descendants."""
     with suppress(psutil.Error):
         root = psutil.Process(pid)
-        for member in [*root.children(recursive=True), root]:
+        members = [*root.children(recursive=True), root]
+        for member in members:
             with suppress(psutil.Error):
                 member.terminate()
+        for member in psutil.wait_procs(members, _END_S)[1]:
+            with suppress(psutil.Error):
+                member.kill()
 
 
 class Meter(threading.Thread):
