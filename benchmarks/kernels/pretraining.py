@@ -1,6 +1,6 @@
-"""Where the time of a pretraining batch goes: processor time of each kernel and product, one thread.
+"""Where the time of the pretraining goes: processor time of each kernel and product, one thread.
 
-    python benchmarks/kernels/pretraining.py [--data FOLDER] [--width 1024] [--batch 1024] [--quick]
+    python benchmarks/kernels/pretraining.py [--data FOLDER] [--width 1024] [--pool 65536] [--quick]
 
 On generated instances of enwiki-para's shape, two a label; with ``--data`` on those of FOLDER's
 enwiki-para.train.txt.gz.  Writes benchmarks/results/pretraining.json and .svg.
@@ -9,6 +9,7 @@ enwiki-para.train.txt.gz.  Writes benchmarks/results/pretraining.json and .svg.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -16,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a worker
 
 import numpy as np
 from step_phases import PowerLaw
@@ -30,6 +33,7 @@ from distlsh.model.network import Network
 from distlsh.model.spec import NetworkSpec, parameter_specs
 
 PHASES = {
+    "alike instances": ("alike_groups",),
     "partners": ("choose_labels", "choose_partners", "join_instances"),
     "forward": ("input_forward", "normalize_forward"),
     "products": ("dot",),
@@ -68,7 +72,7 @@ class TimedNumpy:
 
 
 def time_batches(args: argparse.Namespace, data: Any) -> dict[str, Any]:
-    """Return the median seconds of each phase of a batch, and of all."""
+    """Return the median seconds an instance of each phase, and of all."""
     clock = Clock()
     for phase, names in PHASES.items():
         for name in names:
@@ -81,31 +85,37 @@ def time_batches(args: argparse.Namespace, data: Any) -> dict[str, Any]:
     layer = network.layers[0]
     gaussian_rows(layer.weights, 0, data.n_features, args.width**-0.5, 1)
     layer.views[1][:] = 0.01
-    step = pretrain.PretrainStep(network, data, PretrainConfig(batch_size=args.batch), TrainConfig())
+    step = pretrain.PretrainStep(
+        network, data, PretrainConfig(batch_size=args.batch, pool=args.pool), TrainConfig()
+    )
+    network.hidden = clock.timed("alike instances", network.hidden)  # type: ignore[method-assign]
     order = np.random.default_rng(1).permutation(data.n_rows)
+    size = max(args.pool, 8 * args.batch)
     found = defaultdict(list)
-    for i in range(args.batches + 2):
+    for i in range(args.ranges + 1):
         clock.seconds.clear()
+        step.counters[:] = 0
         start = time.thread_time()
-        step.run(order[i * args.batch : (i + 1) * args.batch], i * args.batch, 0.01)
+        step.run(order[i * size : (i + 1) * size], i * size, 0.01)
         whole = time.thread_time() - start
-        if i >= 2:
+        if i:
+            n = float(step.counters[pretrain.Counter.PRETRAINED])
             parts = dict(clock.seconds)
             for name, seconds in {**parts, "rest": whole - sum(parts.values()), "all": whole}.items():
-                found[name].append(seconds)
+                found[name].append(seconds / n)
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def figure(seconds: dict[str, float]) -> Any:
-    """Draw the phases' milliseconds."""
+    """Draw the phases' microseconds an instance."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(6, 2.4), layout="constrained")
     axis = drawn.subplots()
-    shown = {name: 1e3 * value for name, value in seconds.items() if name != "all"}
+    shown = {name: 1e6 * value for name, value in seconds.items() if name != "all"}
     bars = axis.barh(list(shown), list(shown.values()))
     axis.bar_label(bars, fmt="%.1f", padding=3)
-    axis.set(xlabel="milliseconds a batch, one core")
+    axis.set(xlabel="microseconds an instance, one core")
     axis.invert_yaxis()
     axis.margins(x=0.12)
     return drawn
@@ -119,23 +129,24 @@ def main() -> None:
     parser.add_argument("--cache-dir", default="/tmp/distlsh-roofline", help="of the parsed data")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="two batches of a narrow network")
+    parser.add_argument("--pool", type=int, default=65_536, help="0: random batches")
+    parser.add_argument("--ranges", type=int, default=3, help="timed, of a pool of instances each")
+    parser.add_argument("--quick", action="store_true", help="a small pool and a narrow network")
     args = parser.parse_args()
     if args.quick:
-        args.width, args.batches = 64, 2
+        args.width, args.pool, args.ranges = 64, 8192, 1
     seconds = time_batches(args, instances(args))
     for name, value in seconds.items():
-        print(f"{name:22} {1e3 * value:8.1f} ms")
-    print(f"{args.batch / seconds['all']:,.0f} samples/s a core")
-    settings = {"width": args.width, "batch": args.batch, "data": bool(args.data)}
-    write("pretraining", {**settings, "seconds_a_batch": seconds}, figure(seconds))
+        print(f"{name:22} {1e6 * value:8.1f} us")
+    print(f"{1 / seconds['all']:,.0f} samples/s a core")
+    settings = {"width": args.width, "batch": args.batch, "pool": args.pool, "data": bool(args.data)}
+    write("pretraining", {**settings, "seconds_an_instance": seconds}, figure(seconds))
 
 
 def instances(args: argparse.Namespace) -> Any:
     """Return enwiki-para's instances, or generated ones of their shape."""
     if args.data is None:
-        return PowerLaw(100_000, 95_070, 50_000, 32)
+        return PowerLaw(300_000, 95_070, 150_000, 32)
     from distlsh.config.load import load_config
     from distlsh.data.opening import open_pair
 
