@@ -30,6 +30,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine_limits import limits
 from step_phases import PHASES, PowerLaw, Setting, count_bytes, multiply_adds, time_steps
 
@@ -107,6 +108,7 @@ def measure(
                 "samples_per_s": 1e6 * limit["cores"] / taken["step"],
                 "active": counters[3] / counters[0],
                 "rows_updated": counters[5] / counters[0],
+                "active_repeated": repeated(some[0]),
                 **against(limit, taken, macs, moved),
             }
         )
@@ -118,6 +120,12 @@ def measure(
         "changed_us_per_row": 1e6 * changed_s / max(1, changed),
     }
     return {"memory": "shared" if shared else "private", "runs": runs, "rehash": rehash}
+
+
+def repeated(step: Any) -> float:
+    """Return the share of the last batch's active outputs that an earlier sample of it has too."""
+    lists = [step.active[s, : step.bounds[s, 2]] for s in range(len(step.active))]
+    return 1 - len(np.unique(np.concatenate(lists))) / sum(map(len, lists))
 
 
 def against(limit: Any, taken: Any, macs: Any, counted: Any) -> dict[str, Any]:

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from distlsh.runtime.scaling import Scaling, ScalingRun
 
 _ROLES = ("workers", "rehasher", "coordinator")
-_COLUMNS = (
-    "workers", "samples/s", "speed-up", "efficiency", "pretraining: samples/s", "efficiency", "P@1",
-    "cores: workers / rehasher / coordinator",
-    "rehash share", "stale codes", "table age", "conflicts",
+_FIGURES = (
+    "samples/s", "speed-up", "efficiency", "pretraining: samples/s", "pretraining: efficiency", "P@1",
+    *(f"cores: {role}" for role in _ROLES), "rehash share", "stale codes", "table age", "conflicts",
 )  # fmt: skip
 
 
@@ -31,31 +30,30 @@ def progress_line(one: ScalingRun) -> str:
 
 
 def show(found: Scaling) -> None:
-    """Print the medians as a table."""
+    """Print the medians as a table, a column a number of workers."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{found.rows[0].samples:,} samples each, medians of {found.rows[0].runs}")
-    for column in _COLUMNS:
-        table.add_column(column, justify="right")
-    for cells in cells_of(found):
-        table.add_row(*cells)
+    table = Table("workers", title=f"{found.rows[0].samples:,} samples each, medians of {found.rows[0].runs}")
+    for row in found.rows:
+        table.add_column(str(row.workers), justify="right")
+    for name, *cells in zip(_FIGURES, *cells_of(found), strict=True):
+        table.add_row(name, *cells)
     Console().print(table)
 
 
 def cells_of(found: Scaling) -> list[tuple[str, ...]]:
-    """Return the table's cells, a row a number of workers."""
+    """Return each number of workers' figures."""
     base = found.rows[0].samples_per_s
     return [
         (
-            str(row.workers),
             count(row.samples_per_s),
             f"{row.samples_per_s / base:.2f}",
             share(row.efficiency),
             count(row.pretrained_per_s),
             share(row.pretrain_efficiency),
             metric(row.p_at_1),
-            " / ".join(duration(row.cpu_s.get(role)) for role in _ROLES),
+            *(duration(row.cpu_s.get(role)) for role in _ROLES),
             share(row.rehash_share),
             share(row.table_stale_mean),
             duration(row.table_age_s),

@@ -69,7 +69,7 @@ class _Entries:
     ends              i8[2*batch+1]: places of each instance in
     indices, values   i4, f4[room]
     features, starts  i4, i8, room for all distinct features: these, and the places of each in
-    rows, by_feature  i4, f4[room]: instances of the batch, and values
+    rows, weights     i4, f4[room]: instances of the batch, and values
     """
 
     def __init__(self, batch: int, n_features: int) -> None:
@@ -79,7 +79,7 @@ class _Entries:
 
     def _make(self, room: int) -> None:
         self.indices, self.rows = (np.empty(room, np.int32) for _ in range(2))
-        self.values, self.by_feature = (np.empty(room, np.float32) for _ in range(2))
+        self.values, self.weights = (np.empty(room, np.float32) for _ in range(2))
         distinct = min(room, len(self._places))
         self.features: Ids = np.empty(distinct, np.int32)
         self.starts: Offsets = np.empty(distinct + 1, np.int64)
@@ -89,11 +89,11 @@ class _Entries:
         if len(self.indices) < wanted:
             self._make(wanted + wanted // 4)
 
-    def by_feature_of(self, m: int) -> tuple[Ids, Offsets, Ids, Floats]:
+    def grouped(self, m: int) -> tuple[Ids, Offsets, Ids, Floats]:
         """Return distinct features of the first ``m`` instances, starts, instances and values."""
-        out = (self.features, self.starts, self.rows, self.by_feature)
+        out = (self.features, self.starts, self.rows, self.weights)
         n = group_by_feature(self.ends[: m + 1], self.indices, self.values, self._places, *out)
-        return self.features[:n], self.starts[: n + 1], self.rows, self.by_feature
+        return self.features[:n], self.starts[: n + 1], self.rows, self.weights
 
 
 class PretrainStep:
@@ -246,7 +246,7 @@ class PretrainStep:
     def _backward(self, m: int, lr: float, step: int, salt: int) -> None:
         unit, delta = self._unit[: 2 * m], self._delta[: 2 * m]
         normalize_backward(unit, self._norms[: 2 * m], delta)
-        by_feature = self._entries.by_feature_of(2 * m)
+        by_feature = self._entries.grouped(2 * m)
         layer = self.network.layers[0].views
         rate = (lr, self._hyper, step, (self._seed ^ _ROUND) + salt)
         step_features(*by_feature, delta, self._gradient, self._code, *layer, *rate)

@@ -222,12 +222,12 @@ def pretrain_scratch_bytes(
     entries = int(1.25 * members * n_values / max(1, n_train))  # with room to grow
     distinct = min(entries, n_features)
     by_label = 12 * n_labels + 4 * n_pairs
-    by_feature = 16 * entries + 12 * distinct + 4 * n_features
+    features = 16 * entries + 12 * distinct + 4 * n_features
     pooled = min(config.pretrain.pool, n_train)
     projecting = 4 * width * (min(SKETCH_BLOCK, pooled) + SKETCH)
     alike = 4 * SKETCH * pooled + max(projecting, (4 * SKETCH + 64) * pooled) if pooled > batch else 0
     matrices = 4 * batch * (batch + 4 * width)
-    return matrices + 128 * batch + 32 * members + by_feature + by_label + alike
+    return matrices + 128 * batch + 32 * members + features + by_label + alike
 
 
 def _layer_bytes(config: Config, n_features: int) -> int:

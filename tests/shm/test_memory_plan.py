@@ -110,19 +110,23 @@ class Machinery:
         self.arrays = {item.name: np.zeros(item.shape, item.dtype) for item in specs}
         build(Tables(self.arrays, 0), Hasher(self.hash), self.network.output.weights)
 
-    def train_and_evaluate(self):
-        """Do what a worker does, with what a worker keeps."""
+    def make_step(self):
+        """Return a worker's training step and its reader of the tables."""
         lsh, train, n_labels = self.config.lsh, self.config.train, self.data.n_labels
-        counts, selector, tables = self.data.label_counts(), None, None
-        inverse = counts.astype(np.float32)
-        reader = TableReader(self.arrays, np.full((1, 8), -1), 0, self.hash)
+        reader, selector = TableReader(self.arrays, np.full((1, 8), -1), 0, self.hash), None
         if lsh.n_active < n_labels:
             sizes = {"n_labels": n_labels, "n_active": lsh.n_active, "n_random": 0}
             how = {"sampling": lsh.sampling, "pool": lsh.pool}
             selector = LshSelector(reader, self.data, batch=train.batch_size, **sizes, **how)
-            tables = Tables(self.arrays, 0) if self.config.eval.lsh else None
-        step = TrainStep(self.network, self.data, train, n_active=lsh.n_active, selector=selector)
-        step.run(np.arange(train.batch_size), 0, 0.01, 0.01)
+        return TrainStep(self.network, self.data, train, n_active=lsh.n_active, selector=selector), reader
+
+    def train_and_evaluate(self):
+        """Do what a worker does, with what a worker keeps."""
+        inverse = self.data.label_counts().astype(np.float32)
+        step, reader = self.make_step()
+        step.run(np.arange(self.config.train.batch_size), 0, 0.01, 0.01)
+        sparse = self.config.lsh.n_active < self.data.n_labels
+        tables = Tables(self.arrays, 0) if self.config.eval.lsh and sparse else None
         evaluate_rows(self.network, reader.hasher, tables, self.data, np.arange(ROW_BLOCK), inverse)
 
 
@@ -153,6 +157,21 @@ def test_scratch_is_what_a_worker_allocates(settings):
     finally:
         tracemalloc.stop()
     assert worker_scratch_bytes(config, 20_000, 1, 20) == pytest.approx(peak, rel=0.1)
+
+
+def test_a_step_allocates_nothing():
+    """After the first, a batch of training takes no array of its own, however many outputs are active."""
+    config = parse_config("{data: {train: x}, model: {hidden: [64]}, lsh: {n_active: 2000}}")
+    step, _ = Machinery(config, n_labels=20_000).make_step()
+    m = config.train.batch_size
+    step.run(np.arange(m), 0, 0.01, 0.01)
+    tracemalloc.start()
+    try:
+        step.run(np.arange(m), m, 0.01, 0.01)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 2000, "less than one sample's active outputs: only views and numbers"
 
 
 @pytest.mark.parametrize("pool", [0, 1024])

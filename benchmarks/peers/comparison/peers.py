@@ -15,11 +15,11 @@ Setting = dict[str, Any]
 _COSINE: Setting = {"head": "cosine", "warm_start": True, "schedule": "linear", "sparse": True}
 _DENSE_COSINE: Setting = {**_COSINE, "fused": True, "by_hand": True}
 _EARLY = (
-    "model.hidden=[512]",
+    "model.hidden=[256]",
     "pretrain.epochs=1",
     "pretrain.lr=0.03",
     "lsh.n_active=128",
-    "train.lr=0.003",
+    "train.lr=0.005",
     "train.lr_input=0.01",
 )
 _SAMPLED: Setting = {"loss": "sampled", "sparse": True}
