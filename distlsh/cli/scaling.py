@@ -95,14 +95,16 @@ def _speed(axes: Axes, found: Scaling) -> None:
     axes.plot([one.workers for one in found.runs], [one.samples_per_s for one in found.runs], ".", alpha=0.5)
     axes.plot(workers, [row.samples_per_s for row in found.rows], "o-", label="median")
     axes.plot(workers, [base * n for n in workers], "--", color="grey", label="linear")
-    axes.set(xlabel="workers", ylabel="samples/s", ylim=(0, None))
+    axes.set(xlabel="workers", ylabel="samples/s", ylim=(0, None), xticks=workers)
     axes.legend()
 
 
 def _accuracy(axes: Axes, found: Scaling) -> None:
     points = [(one.workers, one.p_at_1) for one in found.runs if one.p_at_1 is not None]
     axes.plot([n for n, _ in points], [p_at_1 for _, p_at_1 in points], "o")
-    axes.set(xlabel="workers", ylabel="P@1 after the same samples", ylim=(0, None))
+    top = 1.15 * max((p_at_1 for _, p_at_1 in points), default=1.0)
+    axes.set(xlabel="workers", ylabel="P@1 after the same samples", ylim=(0, top or 1.0))
+    axes.set_xticks([row.workers for row in found.rows])
 
 
 def _costs(axes: Axes, found: Scaling) -> None:

@@ -69,6 +69,7 @@ def print_table(results: Sequence[dict[str, Any]]) -> None:
 def figure(results: Sequence[dict[str, Any]], name: str) -> Figure:
     """Draw P@1 against seconds of training, peak memory and prediction speed."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     drawn = Figure(figsize=(15, 4.6), layout="constrained")
     axes = drawn.subplots(1, 3)
@@ -80,6 +81,7 @@ def figure(results: Sequence[dict[str, Any]], name: str) -> Figure:
     for axis, label in zip(axes, ("training (s)", "peak memory (GB)", "prediction (rows/s)"), strict=True):
         axis.margins(x=0.25, y=0.15)
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
+        axis.xaxis.set_minor_formatter(NullFormatter())  # else a narrow range's labels overlap
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("P@1")
     axes[0].set_title(name)
