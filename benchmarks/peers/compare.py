@@ -30,7 +30,7 @@ import results  # noqa: E402
 from comparison import found, report  # noqa: E402
 from comparison.peers import Peer, Setting, peers  # noqa: E402
 from comparison.prepare import Pair, prepare  # noqa: E402
-from comparison.runner import Limits, available, run  # noqa: E402
+from comparison.runner import Limits, as_found, available, run  # noqa: E402
 
 SETTINGS = ("default", "found", "early")
 
@@ -165,7 +165,7 @@ def _interpreters(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise SystemExit(f"--python: found {pair!r}, expected peer=/path/to/python")
-    return dict(pair.split("=", 1) for pair in pairs)
+    return {peer: as_found(python) for peer, python in (pair.split("=", 1) for pair in pairs)}
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -28,7 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 import results  # noqa: E402
 from comparison import found  # noqa: E402
 from comparison.prepare import prepare  # noqa: E402
-from comparison.runner import Limits, run  # noqa: E402
+from comparison.runner import Limits, as_found, run  # noqa: E402
 
 FAST = {"head": "cosine", "sparse": True, "fused": True, "by_hand": True, "batch": 1024}
 
@@ -120,6 +120,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--results", type=Path, default=None)
     add("--quick", action="store_true", help="one round on the small subset of the rows")
     args = parser.parse_args(arguments)
+    args.torch = as_found(args.torch)
     if args.quick:
         args.repeat, args.samples = 1, 512
     return args

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,17 @@ def cells_of(found: Scaling) -> list[tuple[str, ...]]:
 
 
 def write_json(found: Scaling, config: Config, path: Path) -> Path:
-    """Write medians, runs, configuration and machine; return the path."""
-    whole: dict[str, Any] = {"benchmark": "scaling", "machine": describe_host(), "config": config}
+    """Write date, machine, medians, runs and configuration, of files their names; return the path."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    names = {key: Path(file).name for key in ("train", "test") if (file := getattr(config.data, key))}
+    data = msgspec.structs.replace(config.data, **names, cache_dir=None)
+    config = msgspec.structs.replace(config, data=data)
+    whole: dict[str, Any] = {
+        "benchmark": "scaling",
+        "date": today,
+        "machine": describe_host(),
+        "config": config,
+    }
     whole |= {"rows": found.rows, "runs": found.runs}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
     return path

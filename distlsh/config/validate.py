@@ -90,8 +90,11 @@ def _pretraining(config: Config) -> Iterator[Problem]:
         if config.pretrain.epochs and not fits:
             yield f"model.{name}", f"found {found}; pretraining needs {needed}: or set pretrain.epochs to 0"
     pool, batch = config.pretrain.pool, config.pretrain.batch_size
-    if 0 < pool <= batch:
-        yield "pretrain.pool", f"found {pool}, one batch of {batch} leaves no choice; give some batches, or 0"
+    if config.pretrain.epochs and 0 < pool < 2 * batch:
+        yield (
+            "pretrain.pool",
+            f"found {pool}, less than two batches of {batch}: nothing to choose; raise it, or 0",
+        )
 
 
 def _hidden(config: Config) -> Iterator[Problem]:

@@ -117,12 +117,14 @@ class Saver:
 
 def _with_todays_keys(saved: dict[str, Any]) -> dict[str, Any]:
     """Return a saved configuration; keys that were added later have their defaults."""
-    today: dict[str, Any] = msgspec.to_builtins(Config())
-    return {group: _merged(default, saved.get(group, default)) for group, default in today.items()}
+    merged: dict[str, Any] = _merged(msgspec.to_builtins(Config()), saved)
+    return merged
 
 
 def _merged(default: Any, saved: Any) -> Any:
-    return {**default, **saved} if isinstance(default, dict) and isinstance(saved, dict) else saved
+    if not (isinstance(default, dict) and isinstance(saved, dict)):
+        return saved
+    return {**default, **{key: _merged(default.get(key), value) for key, value in saved.items()}}
 
 
 def _name(position: Position) -> str:

@@ -225,7 +225,7 @@ def pretrain_scratch_bytes(
     features = 16 * entries + 12 * distinct + 4 * n_features
     pooled = min(config.pretrain.pool, n_train)
     projecting = 4 * width * (min(SKETCH_BLOCK, pooled) + SKETCH)
-    alike = 4 * SKETCH * pooled + max(projecting, (4 * SKETCH + 64) * pooled) if pooled > batch else 0
+    alike = 4 * SKETCH * pooled + max(projecting, (4 * SKETCH + 64) * pooled) if pooled >= 2 * batch else 0
     matrices = 4 * batch * (batch + 4 * width)
     return matrices + 128 * batch + 32 * members + features + by_label + alike
 

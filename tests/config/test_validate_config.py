@@ -60,7 +60,7 @@ from distlsh.errors import ConfigError
             "model.warm_start: found false; pretraining needs true: or set pretrain.epochs to 0",
         ),
         (["pretrain.batch_size=1"], "pretrain.batch_size"),
-        (["pretrain.pool=1024"], "pretrain.pool: found 1024, one batch of 1024 leaves no choice"),
+        (["pretrain.epochs=1", "pretrain.pool=2047"], "pretrain.pool: found 2047, less than two batches"),
         (["lsh.n_active=10", "lsh.n_random=11"], "lsh.n_random: found 11, more than lsh.n_active (10)"),
         (
             ["train.momentum=0.9", "train.optimizer=adam"],

@@ -122,7 +122,8 @@ class Machinery:
 
     def train_and_evaluate(self):
         """Do what a worker does, with what a worker keeps."""
-        inverse = self.data.label_counts().astype(np.float32)
+        counts = self.data.label_counts()  # kept, as a worker does
+        inverse = counts.astype(np.float32)
         step, reader = self.make_step()
         step.run(np.arange(self.config.train.batch_size), 0, 0.01, 0.01)
         sparse = self.config.lsh.n_active < self.data.n_labels

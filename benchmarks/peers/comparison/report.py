@@ -20,7 +20,10 @@ HEAD = ("peer", "setting", "P@1 / 3 / 5", "train s", "samples/s", "peak GB", "ro
 
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Return the results kept in a folder, in order of name; predictions' paths and logs stay behind."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for result in found:
+        result.get("notes", {}).pop("run_dir", None)
+    return found
 
 
 def best_prediction(result: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def print_plan(peers: Sequence[Peer], args: argparse.Namespace) -> None:
     for peer in peers:
         known = found.read(args.name, peer.name)
         for name in args.settings:
-            if name == "early" and not peer.early:
+            if name == "early" and (not peer.early or args.quick):
                 continue
             seconds, how = expected(peer, name, args)
             if name == "found" and known is None:

@@ -83,14 +83,23 @@ def run(
             env={**os.environ, **dict.fromkeys(_THREAD_KEYS, str(len(limits.cores)))},
             preexec_fn=lambda: os.sched_setaffinity(0, limits.cores),
         )
-        gathered, memory = _follow(process, limits)
+        try:
+            gathered, memory = _follow(process, limits)
+        except BaseException:
+            end_tree(process)
+            raise
     result = gather(gathered, pair.test)
     result |= {"setting": setting, "peak_memory_bytes": memory}
-    if process.returncode != 0:
+    if result.get("notes", {}).get("ended_at_wall_limit"):
+        result["error"] = f"not done within {limits.wall_limit_s:.0f} s"
+    elif process.returncode != 0:
         result["error"] = _last_words(work / "log.txt", process.returncode)
-        if result.get("notes", {}).get("ended_at_wall_limit"):
-            result["error"] = f"not done within {limits.wall_limit_s:.0f} s"
     return result
+
+
+def as_found(python: str) -> str:
+    """Return an interpreter's absolute path, since it is started in another folder; a mere name as it is."""
+    return os.path.abspath(python) if os.sep in python else python  # a link in an environment stays
 
 
 def _follow(process: subprocess.Popen[str], limits: Limits) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -98,21 +107,20 @@ def _follow(process: subprocess.Popen[str], limits: Limits) -> tuple[list[dict[s
     events: list[dict[str, Any]] = []
     meter = Meter(process.pid, limits)
     meter.start()
-    timer = threading.Timer(limits.wall_limit_s or threading.TIMEOUT_MAX, end_late, [process.pid, events])
+    timer = threading.Timer(limits.wall_limit_s or threading.TIMEOUT_MAX, end_late, [process, events])
     timer.daemon = True
     timer.start()
-    with process:
-        try:
-            for line in process.stdout or ():
+    assert process.stdout is not None
+    try:
+        with process.stdout:
+            for line in process.stdout:
                 event = json.loads(line)
                 events.append(event)
                 if event["event"] in ("begin", "end"):
                     meter.phase = event["phase"] if event["event"] == "begin" else "between"
-        except BaseException:
-            end_tree(process.pid)
-            raise
-        finally:
-            timer.cancel()
+        process.wait()
+    finally:
+        timer.cancel()
     meter.join()
     return events, meter.peaks
 
@@ -130,23 +138,29 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def end_late(pid: int, events: list[dict[str, Any]]) -> None:
+def end_late(process: subprocess.Popen[str], events: list[dict[str, Any]]) -> None:
     """End a process and its descendants, and note that it was ended."""
     events.append({"event": "note", "ended_at_wall_limit": True})
-    end_tree(pid)
+    end_tree(process)
 
 
-def end_tree(pid: int) -> None:
-    """End a process and its descendants."""
+def end_tree(process: subprocess.Popen[str]) -> None:
+    """End a process and its descendants: by SIGTERM, then by SIGKILL."""
+    children: list[psutil.Process] = []
     with suppress(psutil.Error):
-        root = psutil.Process(pid)
-        members = [*root.children(recursive=True), root]
-        for member in members:
-            with suppress(psutil.Error):
-                member.terminate()
-        for member in psutil.wait_procs(members, _END_S)[1]:
-            with suppress(psutil.Error):
-                member.kill()
+        children = psutil.Process(process.pid).children(recursive=True)
+    for child in children:
+        with suppress(psutil.Error):
+            child.terminate()
+    process.terminate()
+    for child in psutil.wait_procs(children, _END_S)[1]:
+        with suppress(psutil.Error):
+            child.kill()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Meter(threading.Thread):
