@@ -205,9 +205,13 @@ class PretrainStep:
                     self.network.hidden(self.dataset, block), projection, out=out[first : first + len(block)]
                 )
                 beat()
-        n_features = int((self.dataset.indptr[rows + 1] - self.dataset.indptr[rows]).sum())
-        self.counters[Counter.MACS] += (n_features + len(rows) * min(SKETCH, width)) * width
+        self.counters[Counter.MACS] += (self._n_features(rows) + len(rows) * min(SKETCH, width)) * width
         return out
+
+    def _n_features(self, rows: Offsets) -> int:
+        """Return the features of the instances together."""
+        indptr = self.dataset.indptr
+        return int((indptr[rows + 1] - indptr[rows]).sum())
 
     def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int, salt: int) -> None:
         m, data, scale = len(rows), self.dataset, self.config.scale
@@ -232,7 +236,7 @@ class PretrainStep:
         lists = (by_label.starts, by_label.rows, rows, labels)
         n = m + choose_partners(*lists, self.config.partners, self._state, ends[m:], members[m:])
         ends[m:] += m
-        entries.ensure(int((data.indptr[members[:n] + 1] - data.indptr[members[:n]]).sum()))
+        entries.ensure(self._n_features(members[:n]))
         out = (entries.ends[: 2 * m + 1], entries.indices, entries.values)
         join_instances(data.indptr, data.indices, data.values, ends, members[:n], *out)
 
@@ -248,7 +252,7 @@ class PretrainStep:
         normalize_backward(unit, self._norms[: 2 * m], delta)
         by_feature = self._entries.grouped(2 * m)
         layer = self.network.layers[0].views
-        rate = (lr, self._hyper, step, (self._seed ^ _ROUND) + salt)
+        rate = (lr, self._hyper, step, ((self._seed ^ _ROUND) + salt) % 2**64)
         step_features(*by_feature, delta, self._gradient, self._code, *layer, *rate)
 
     def _count(self, m: int, loss: float, n_features: int) -> None:

@@ -208,6 +208,15 @@ def test_a_pools_batches_are_harder(width):
     assert losses[5000] > losses[400] > 1.1 * losses[0]
 
 
+def test_the_largest_seed_trains():
+    """Random numbers that count on from the seed begin again at 0 behind the largest."""
+    data = clusters(64, 8, 1)
+    network, train = ready(data), TrainConfig(optimizer="adagrad", seed=2**64 - 1)
+    step = PretrainStep(network, data, PretrainConfig(epochs=1, batch_size=32), train)
+    step.run(np.arange(64), 2**40, 0.1)
+    assert step.counters[Counter.PRETRAINED] == 64
+
+
 def test_the_rate_falls_within_a_range():
     """Batches take rates between the first and the last, so that a long range is not one stair."""
     data, moved = clusters(1200, 60, 1), {}
