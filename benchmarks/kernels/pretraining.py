@@ -21,7 +21,7 @@ from typing import Any
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a worker
 
 import numpy as np
-from step_phases import PowerLaw
+from step_phases import PowerLaw, read_enwiki
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from results import write
@@ -147,12 +147,7 @@ def instances(args: argparse.Namespace) -> Any:
     """Return enwiki-para's instances, or generated ones of their shape."""
     if args.data is None:
         return PowerLaw(300_000, 95_070, 150_000, 32)
-    from distlsh.config.load import load_config
-    from distlsh.data.opening import open_pair
-
-    file = args.data / "enwiki-para.train.txt.gz"
-    settings = [f"data.train={file}", f"data.cache_dir={args.cache_dir}", "data.test=null"]
-    return open_pair(load_config("enwiki-para", settings).data)[0]
+    return read_enwiki(args.data, args.cache_dir, [])[1]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,16 @@ from typing import Any
 
 import numpy as np
 from machine_limits import limits
-from step_phases import PHASES, PowerLaw, Setting, count_bytes, multiply_adds, time_steps
+from step_phases import (
+    ENWIKI_FILE,
+    PHASES,
+    PowerLaw,
+    Setting,
+    count_bytes,
+    multiply_adds,
+    read_enwiki,
+    time_steps,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from results import write
@@ -44,7 +53,6 @@ SHAPES = {
     "enwiki-para": ("enwiki-para", 220_084, 95_070, 32),
     "amazon-670k": ("amazon-670k", 670_091, 135_909, 71),
 }
-_FILE = "enwiki-para.train.txt.gz"
 
 
 def parse() -> argparse.Namespace:
@@ -52,7 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="small arrays and few batches: a look, no result"
     )
-    parser.add_argument("--data", type=Path, help=f"folder with {_FILE}")
+    parser.add_argument("--data", type=Path, help=f"folder with {ENWIKI_FILE}")
     parser.add_argument("--cache-dir", default="/tmp/distlsh-roofline", help="of the parsed data")
     parser.add_argument("--shape", choices=sorted(SHAPES), action="append", help="only these")
     parser.add_argument("--pages", choices=["shared", "private", "both"], default="shared")
@@ -73,14 +81,6 @@ def generated(args: argparse.Namespace, name: str) -> tuple[Config, Any]:
     if args.quick:
         n_labels //= 8
     return config_of(preset, args.set), PowerLaw(200_000, n_features, n_labels, n_nonzeros)
-
-
-def read(args: argparse.Namespace) -> tuple[Config, Any]:
-    from distlsh.data.opening import open_pair
-
-    files = [f"data.train={args.data / _FILE}", f"data.cache_dir={args.cache_dir}", "data.test=null"]
-    config = config_of("enwiki-para", [*args.set, *files])
-    return config, open_pair(config.data)[0]
 
 
 def measure(
@@ -224,7 +224,9 @@ def main() -> None:
         (f"{name}, generated", lambda name=name: generated(args, name)) for name in args.shape or SHAPES
     ]
     if args.data is not None:
-        wanted.append(("enwiki-para, its instances", lambda: read(args)))
+        wanted.append(
+            ("enwiki-para, its instances", lambda: read_enwiki(args.data, args.cache_dir, args.set))
+        )
     for name, make in wanted:
         config, data = make()
         for shared in {"shared": [True], "private": [False], "both": [True, False]}[args.pages]:

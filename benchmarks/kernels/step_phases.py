@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 from cache_model import CacheModel
 from staged_output import BACKWARD, FORWARD, LOSS, staged_output_step
 
+from distlsh.config.load import load_config
 from distlsh.config.schema import Config
 from distlsh.lsh.biased import as_queries
 from distlsh.lsh.reader import TableReader
@@ -40,6 +42,7 @@ PHASES = (
 )
 _INPUT, _QUERY, _ACTIVE, _FORWARD, _LOSS, _BACKWARD, _INPUT_BACKWARD = PHASES
 _LINE = 64
+ENWIKI_FILE = "enwiki-para.train.txt.gz"
 
 
 @dataclass
@@ -65,6 +68,15 @@ class PowerLaw:
         self.values = rng.random(n, np.float32) + np.float32(0.1)
         self.label_indptr = np.arange(self.n_rows + 1, dtype=np.int64)
         self.labels = rng.integers(0, self.n_labels, self.n_rows, dtype=np.int32)
+
+
+def read_enwiki(folder: Path, cache_dir: str, changes: list[str]) -> tuple[Config, Any]:
+    """Return enwiki-para's configuration with ``changes``, and the folder's training instances."""
+    from distlsh.data.opening import open_pair
+
+    files = [f"data.train={folder / ENWIKI_FILE}", f"data.cache_dir={cache_dir}", "data.test=null"]
+    config = load_config("enwiki-para", [*changes, *files], check_files=False)
+    return config, open_pair(config.data)[0]
 
 
 class Setting:

@@ -80,7 +80,7 @@ def _settings(peer: Peer, python: str, small: Pair, limits: Limits, out: Path, a
     """Yield (name, setting) of those wanted, searching where nothing is kept."""
     if "default" in args.settings:
         yield "default", peer.default
-    if "early" in args.settings and peer.early and not args.quick:
+    if "early" in args.settings and peer.early:
         yield "early", peer.early
     if args.quick or not (args.search or "found" in args.settings):
         return
@@ -147,6 +147,8 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 def _chosen(args: argparse.Namespace) -> list[Peer]:
     every = [_of_width(peer, args.width) for peer in peers(args.config, tuple(args.overrides))]
+    if args.quick:
+        every = [replace(peer, early=None) for peer in every]
     names = [peer.name for peer in every]
     wanted = args.only.split(",") if args.only else names
     unknown = sorted(set(wanted) - set(names))

@@ -80,7 +80,6 @@ def main():
         kept = (
             "train_s",
             "samples",
-            "samples_per_s",
             "n_active_mean",
             "mac_fraction",
             "start_s",

@@ -116,7 +116,7 @@ def print_plan(peers: Sequence[Peer], args: argparse.Namespace) -> None:
     for peer in peers:
         known = found.read(args.name, peer.name)
         for name in args.settings:
-            if name == "early" and (not peer.early or args.quick):
+            if name == "early" and not peer.early:
                 continue
             seconds, how = expected(peer, name, args)
             if name == "found" and known is None:
