@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
     from distlsh.model.pairs_output import PairsOutput
 
 
+Part = Literal["forward", "output"]
+"""What of a batch is done when its `TrainStep` calls its seam."""
+
 LOSS_CODES = {"softmax": SOFTMAX, "bce": BCE}
 
 _SELECT, _ROUND = 2, 3
 """Streams of a sample's randomness; the hidden layers have others."""
+
+
+def _nothing(part: Part) -> None:
+    pass
 
 
 class Selector(Protocol):
@@ -63,6 +70,7 @@ class TrainStep:
         choosers: Mapping[int, Chooser] | None = None,
         counters: npt.NDArray[np.float64] | None = None,
         watch: ConflictWatch | None = None,
+        seam: Callable[[Part], None] | None = None,
     ) -> None:
         """Check that network and data fit, and allocate.
 
@@ -71,6 +79,7 @@ class TrainStep:
         choosers  of hashed hidden layers, by their number; where one is missing its exact top is active
         counters  f8[N_COUNTERS], added to (see ``Counter``); a private one by default
         watch     counts conflicts on a sparse output after dense hidden layers
+        seam      called between the parts of a batch, with the part before: for whoever interrupts steps
 
         Raises ShapeError where data and network do not fit or a selector is missing.
         """
@@ -81,6 +90,7 @@ class TrainStep:
         if not self.dense and selector is None:
             raise ShapeError(f"{n_active} of {network.spec.n_labels} outputs active: needs a selector")
         self.watch = watch
+        self.seam = seam or _nothing
         self.counters = np.zeros(N_COUNTERS) if counters is None else counters
         self.loss = LOSS_CODES[network.spec.loss]
         self.code = OPTIMIZER_CODES[network.spec.optimizer]
@@ -125,6 +135,7 @@ class TrainStep:
         data, states = self.dataset, self.seeds[: len(rows)]
         batch = Batch(data.indptr, data.indices, data.values, rows, states, lr, lr_input, step)
         self.stack.forward(batch)
+        self.seam("forward")
         if self.pairs is None:
             self._train_output(rows, lr, step)
             n_active = self.counters[Counter.ACTIVE] - active
@@ -132,6 +143,7 @@ class TrainStep:
             self.counters[Counter.MACS] += (n_active + 2 * n_kept) * self.network.spec.width
         else:
             self.pairs.train(rows, lr, step)
+        self.seam("output")
         self.stack.backward(batch)
         self._count(batch)
 

@@ -35,6 +35,7 @@ from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.layout import comes_after_pretraining
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer
@@ -100,6 +101,7 @@ class Coordinator:
         self._hub = parts.hub
         self._waiter = parts.waiter
         self._arena = parts.arena
+        self._line = line_of(parts.arena, COORDINATOR)
         self._saver = parts.saver
         self._chosen = parts.chosen
         self._run_dir = run_dir
@@ -198,6 +200,7 @@ class Coordinator:
     def _take(self, news: FromChild | sv.Ready | sv.Lost) -> None:
         match news:
             case sv.Ready(role):
+                failpoint(self._line, Point.READY)
                 self._tell_tables(role)
                 self._feed(ev.RehasherReady() if role == REHASHER else ev.WorkerReady(worker_index(role)))
             case sv.Lost(role, why):
@@ -281,6 +284,7 @@ class Coordinator:
                 self._save(position)
 
     def _assign(self, worker: int, task: Task) -> None:
+        failpoint(self._line, Point.ASSIGN)
         self._arena.reserved(_needs(task.kind))
         self._clock.mark("first_task")
         if task.kind == "init_output" and self._config.pretrain.epochs and not self._pretraining_told:
@@ -302,6 +306,7 @@ class Coordinator:
         order[:] = np.random.default_rng(key).permutation(len(order))
 
     def _end_evaluation(self, kind: str) -> None:
+        failpoint(self._line, Point.EVALUATED)
         evaluation = to_evaluation(
             self._sums,
             kind=kind,
@@ -336,7 +341,9 @@ class Coordinator:
             "restarts": self.restarts,
             "meter": self.meter.state(),
         }
+        failpoint(self._line, Point.SAVE_BEFORE)
         path = self._saver.save(position, figures)
+        failpoint(self._line, Point.SAVE_AFTER)
         self._final_saved = self._final_saved or final
         self.notice("info", f"checkpoint {path.name} after {_progress(position)}")
 

@@ -18,6 +18,7 @@ from distlsh.runtime.assembly import Data, Parts, assemble
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.coordinator import Coordinator
 from distlsh.runtime.energy import EnergyMeter
+from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.layout import memory_plan
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
@@ -173,8 +174,10 @@ class _Session:
 
     def _train(self, coordinator: Coordinator, parts: Parts) -> str:
         self.signals.patient = True
+        line = line_of(parts.arena, COORDINATOR)
         try:
             status = coordinator.run()
+            failpoint(line, Point.SHUTDOWN)
         except StopNow:
             parts.staff.stop(at_once=True)
             raise
@@ -187,6 +190,7 @@ class _Session:
         coordinator.memory.sample(now=True)
         coordinator.sample_cpu()
         parts.staff.stop()
+        failpoint(line, Point.SUMMARY)
         coordinator.report()
         return status
 

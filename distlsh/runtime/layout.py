@@ -19,6 +19,7 @@ from distlsh.lsh.tables import GENERATION, table_specs
 from distlsh.model.conflicts import HOLDERS
 from distlsh.model.counters import N_COUNTERS
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
+from distlsh.runtime.failpoints import failpoint_spec
 from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.memory import MemoryPlan, pretrain_scratch_bytes, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
@@ -198,6 +199,7 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     if config.run.conflicts and uses_tables(config, sizes.n_labels):
         specs.append(ArraySpec(HOLDERS, (sizes.n_labels,), "i4", lower="run.conflicts"))
     return [
+        failpoint_spec(workers),
         *specs,
         ArraySpec("runtime.order", (sizes.n_train,), "i8"),
         ArraySpec("runtime.slots", (workers, SLOT_PLACES), "i8"),

@@ -26,6 +26,7 @@ from distlsh.protocol.messages import Chosen, Rehashed, StartRehash, StartTuning
 from distlsh.protocol.reports import Rehash, Tuned
 from distlsh.runtime.child import Link, log
 from distlsh.runtime.chosen import Arrays, AttachedTables
+from distlsh.runtime.failpoints import Point, failpoint, line_of
 from distlsh.runtime.layout import TableSet, all_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
@@ -36,7 +37,8 @@ _POLL_S = 0.0005
 
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
     """Do what the coordinator asks for, until it says stop."""
-    rehasher = Rehasher(setup, arena, link)
+    rehasher, line = Rehasher(setup, arena, link), line_of(arena, setup.role)
+    failpoint(line, Point.HELLO)
     link.hello()
     while True:
         match link.receive():
@@ -56,6 +58,7 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
                 link.metric(tuned)
                 link.answer(Chosen(role=link.role, pid=os.getpid(), lsh=lsh, report=tuned))
             case Stop():
+                failpoint(line, Point.STOP)
                 return
             case _:
                 pass
@@ -68,6 +71,7 @@ class Rehasher:
         self._setup = setup
         self._link = link
         self._arena = arena
+        self._line = line_of(arena, setup.role)
         self._generation = arena["tables.generation"]
         self._slots = arena["runtime.slots"]
         self._tables = AttachedTables(setup.config, setup.n_labels, arena)
@@ -76,7 +80,11 @@ class Rehasher:
     def _all_layers(self) -> list[LayerTables]:
         setup, tables = self._setup, self._tables
         sets = all_tables(tables.config, setup.n_features, setup.n_labels)
-        return [LayerTables(one, tables.arrays, setup.config.train.seed, self._link.beat) for one in sets]
+        return [LayerTables(one, tables.arrays, setup.config.train.seed, self._between_rows) for one in sets]
+
+    def _between_rows(self) -> None:
+        failpoint(self._line, Point.ROWS)
+        self._link.beat()
 
     def use_tables(self, message: UseTables) -> None:
         """Write the output's tables where ``message`` says, from now on."""
@@ -88,6 +96,7 @@ class Rehasher:
         """Choose the output's hash functions; no worker is at work."""
         from distlsh.runtime.tuner import choose
 
+        failpoint(self._line, Point.TUNE)
         setup = self._setup
         spec = NetworkSpec.from_config(setup.config, setup.n_features, setup.n_labels)
         train = open_store(Path(setup.train_store)).with_sizes(setup.n_features, setup.n_labels)
@@ -98,12 +107,15 @@ class Rehasher:
 
         All if ``full``, or those of a layer whose rows have left the frame that they were hashed in.
         """
+        failpoint(self._line, Point.REHASH)
         started, cpu = time.perf_counter(), time.process_time()
         generation = int(self._generation[0]) + 1
         self._wait_for_readers()
         waited = time.perf_counter() - started
         done = [layer.refresh(generation, full) for layer in self._layers]
+        failpoint(self._line, Point.PUBLISH_BEFORE)
         publish(self._generation, generation)
+        failpoint(self._line, Point.PUBLISH_AFTER)
         n_codes = sum(one.rows * layer.n_tables for one, layer in zip(done, self._layers, strict=True))
         moved = sum(one.moved for one in done)
         seen = sum(one.seen for one in done)
@@ -122,6 +134,7 @@ class Rehasher:
 
     def _wait_for_readers(self) -> None:
         while not writable(self._generation, self._slots):
+            failpoint(self._line, Point.READERS)
             self._link.beat()
             time.sleep(_POLL_S)
 

@@ -27,11 +27,12 @@ from distlsh.model.pretrain import PretrainStep
 from distlsh.model.schedule import lr_at, lr_input_at, pretrain_lr_at
 from distlsh.model.selector import LshSelector
 from distlsh.model.spec import NetworkSpec
-from distlsh.model.step import TrainStep
+from distlsh.model.step import Part, TrainStep
 from distlsh.protocol.messages import Assign, Stop, Task, UseTables, WorkerMetrics
 from distlsh.runtime.child import Link, log
 from distlsh.runtime.chosen import AttachedTables
 from distlsh.runtime.eval_rows import evaluation_rows
+from distlsh.runtime.failpoints import Point, failpoint, line_of
 from distlsh.runtime.layout import hidden_tables, output_tables
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
@@ -43,16 +44,20 @@ _BLOCK_MACS = 4 * 10**11
 
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
     """Do what the coordinator asks for, until it says stop."""
-    worker = Worker(setup, arena, link)
+    worker, line = Worker(setup, arena, link), line_of(arena, setup.role)
+    failpoint(line, Point.HELLO)
     link.hello()
     log("ready")
     while True:
         match link.receive():
             case Assign(task):
-                link.done(task.id, worker.do(task))
+                result = worker.do(task)
+                failpoint(line, Point.TASK_DONE)
+                link.done(task.id, result)
             case UseTables() as message:
                 worker.use_tables(message)
             case Stop():
+                failpoint(line, Point.STOP)
                 return
             case _:
                 pass
@@ -71,6 +76,7 @@ class Worker:
         self._test = _open(setup, setup.test_store) if setup.test_store else None
         self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
         self._counters = arena["runtime.counters"][setup.index]
+        self._line = line_of(arena, setup.role)
         self._tables = AttachedTables(config, setup.n_labels, arena)
         self._reader = self._output_reader()
         self._lsh_choosers = _choosers(setup, arena, SPARSE_BLOCK)
@@ -92,20 +98,24 @@ class Worker:
             self._pretrain = None  # its scratch is not needed any more
         match task.kind:
             case "init":
+                failpoint(self._line, Point.INIT)
                 initialise(self._network, seed, task.first, self._setup.init_parts, layers="hidden")
                 if self._config.pretrain.epochs:
                     self._reset_states(task.first, self._config.pretrain.adagrad_init)
             case "pretrain":
                 self._pretrain_chunk(task)
             case "init_output":
+                failpoint(self._line, Point.INIT)
                 warm, parts = self._config.model.warm_start, self._setup.init_parts
                 initialise(self._network, seed, task.first, parts, warm_start=warm, layers="output")
                 if self._config.pretrain.epochs:
                     self._reset_states(task.first, self._config.train.adagrad_init)
             case "warm_start":
                 for rows in self._blocks(np.arange(task.first, task.last)):
+                    failpoint(self._line, Point.WARM_START)
                     warm_start_add(self._network, self._train, rows)
             case "warm_finish":
+                failpoint(self._line, Point.WARM_START)
                 warm_start_finish(self._network, self._label_counts(), seed, task.first, task.last)
             case "train":
                 self._train_chunk(task)
@@ -139,18 +149,24 @@ class Worker:
         rows = self._arena["runtime.order"][task.first : task.last]
         samples = (task.first_sample, task.first_sample + len(rows))
         lr, last = (pretrain_lr_at(self._config.pretrain, at, self._train.n_rows) for at in samples)
-        self._pretrain.run(rows, task.first_sample, lr, last, self._link.beat)
+        self._pretrain.run(rows, task.first_sample, lr, last, self._between_pretraining)
         self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
+
+    def _between_pretraining(self) -> None:
+        failpoint(self._line, Point.PRETRAIN)
+        self._link.beat()
 
     def _train_chunk(self, task: Task) -> None:
         started, cpu = time.perf_counter(), time.thread_time()
         loss = self._counters[Counter.LOSS]
         step, train, total = self._train_step(), self._config.train, self._setup.total_samples
-        order = self._arena["runtime.order"]
+        order, line = self._arena["runtime.order"], self._line
+        failpoint(line, Point.CHUNK)
         for first in range(task.first, task.last, train.batch_size):
             rows = order[first : min(first + train.batch_size, task.last)]
             sample = task.first_sample + first - task.first
             step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
+            failpoint(line, Point.STEP)
             self._link.beat()
         self._counters[Counter.CPU_S] += time.thread_time() - cpu
         self._tell(task, started, float(self._counters[Counter.LOSS] - loss))
@@ -177,8 +193,12 @@ class Worker:
                 choosers=_choosers(self._setup, self._arena, self._config.train.batch_size),
                 counters=self._counters,
                 watch=self._watch(),
+                seam=self._within_step,
             )
         return self._step
+
+    def _within_step(self, part: Part) -> None:
+        failpoint(self._line, Point.FORWARD if part == "forward" else Point.BACKWARD)
 
     def _watch(self) -> ConflictWatch | None:
         if HOLDERS not in self._arena:
@@ -225,6 +245,7 @@ class Worker:
         rows = evaluation_rows(self._test.n_rows, n_rows, self._config.train.seed)[task.first : task.last]
         sums = EvalSums()
         for block in self._blocks(rows, self._eval_block()):
+            failpoint(self._line, Point.EVALUATE)
             sums += self._evaluate_block(self._test, block)
         return msgspec.msgpack.encode(sums)
 
