@@ -30,7 +30,7 @@ examples:
   distlsh-launch --config my.yaml --set train.lr=0.01 --dry-run  what would run, and its memory
   distlsh-launch --resume runs/20260101-120000-enwiki-para       go on with an interrupted run
 
-Precedence: --workers and --set over the file over the defaults.
+Precedence: --workers, --max-restarts and --set over the file over the defaults.
 Exit codes: 0 completed, 2 wrong usage or input, 130 interrupted and saved, 1 anything else.
 """
 
@@ -59,6 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="where to write the run (default: runs/<time>-<name>)"
     )
+    what.add_argument(
+        "--max-restarts", type=int, metavar="N",
+        help="times that each process may be started again in run.restart_window_s (run.max_restarts)",
+    )  # fmt: skip
     what.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and the memory it needs"
     )
@@ -90,9 +94,16 @@ def _config(args: argparse.Namespace) -> Config:
     from distlsh.config.load import load_config, load_resolved
 
     if args.resume is None:
-        return load_config(args.config, args.overrides, args.workers, deterministic=args.deterministic)
+        return load_config(
+            args.config,
+            args.overrides,
+            args.workers,
+            deterministic=args.deterministic,
+            max_restarts=args.max_restarts,
+        )
     _check_resume(args)
-    return load_resolved(args.resume / "config.yaml", args.overrides, args.workers)
+    file = args.resume / "config.yaml"
+    return load_resolved(file, args.overrides, args.workers, max_restarts=args.max_restarts)
 
 
 def _check_resume(args: argparse.Namespace) -> None:

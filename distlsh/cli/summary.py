@@ -55,8 +55,15 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("peak memory", human(s.peak_memory_bytes)),
         ("energy", "not measured" if s.energy_j is None else f"{s.energy_j:,.0f} J"),
         ("worker restarts", str(s.worker_restarts)),
+        *_repeated(s),
     ]
     return [("Accuracy", accuracy), ("Work", work), ("Cost", cost)]
+
+
+def _repeated(s: Summary) -> list[Row]:
+    # Only where a worker died in the middle of its work.
+    n = s.repeated_samples + s.repeated_pretrained
+    return [("samples trained more than once", count(n))] if n else []
 
 
 def _hidden(s: Summary) -> list[Row]:

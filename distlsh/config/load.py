@@ -23,6 +23,7 @@ def load_config(
     workers: int | None = None,
     *,
     deterministic: bool = False,
+    max_restarts: int | None = None,
     check_files: bool = True,
 ) -> Config:
     """Read, override and check a configuration: command line over file over defaults.
@@ -31,6 +32,7 @@ def load_config(
     overrides      ``a.b=value``, the later over the earlier
     workers        of the command line; wins over ``run.workers`` in all other places
     deterministic  of the command line; sets ``train.deterministic``
+    max_restarts   of the command line; wins over ``run.max_restarts``
     check_files    ask that the data files exist
 
     Raises ConfigError with a line for each problem: file and line or option, key, what was
@@ -38,7 +40,7 @@ def load_config(
     """
     file = find_config(DEFAULT if path is None else path)
     changes = [parse_override(text) for text in overrides]
-    changes += _options(workers, deterministic)
+    changes += _options(workers, deterministic, max_restarts)
     tree = apply(_read(file), changes)
     places = tree.places
     config = _convert(resolve(tree, file.parent))
@@ -46,9 +48,15 @@ def load_config(
     return config
 
 
-def load_resolved(path: str | Path, overrides: Sequence[str] = (), workers: int | None = None) -> Config:
+def load_resolved(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    *,
+    max_restarts: int | None = None,
+) -> Config:
     """Read the ``config.yaml`` of a run: paths are taken as they stand, files need not exist."""
-    changes = [parse_override(text) for text in overrides] + _options(workers, False)
+    changes = [parse_override(text) for text in overrides] + _options(workers, False, max_restarts)
     tree = apply(_read(Path(path)), changes)
     config = _convert(tree)
     validate(config, places=tree.places, check_files=False)
@@ -78,12 +86,16 @@ def _read(file: Path) -> Tree:
     return parse(text, str(file))
 
 
-def _options(workers: int | None, deterministic: bool) -> list[tuple[KeyPath, Tree]]:
+def _options(
+    workers: int | None, deterministic: bool, max_restarts: int | None
+) -> list[tuple[KeyPath, Tree]]:
     found: list[tuple[KeyPath, Tree]] = []
     if workers is not None:
         found.append(_option(("run", "workers"), workers, f"--workers {workers}"))
     if deterministic:
         found.append(_option(("train", "deterministic"), True, "--deterministic"))
+    if max_restarts is not None:
+        found.append(_option(("run", "max_restarts"), max_restarts, f"--max-restarts {max_restarts}"))
     return found
 
 

@@ -9,7 +9,7 @@ import msgspec
 from distlsh.config.schema import LshConfig
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
-from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Tuned
+from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Restart, Tuned
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
     loss_sum: float
 
 
-Metric = WorkerMetrics | Rehash | Tuned | Report | Evaluation | Notice
+Metric = WorkerMetrics | Rehash | Tuned | Report | Evaluation | Restart | Notice
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

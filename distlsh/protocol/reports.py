@@ -33,6 +33,7 @@ class Report(msgspec.Struct, kw_only=True, tag="report"):
     p_at_1: float | None = None  # of the last evaluation
     eta_s: float | None = None
     worker_restarts: int = 0
+    repeated_samples: int = 0  # trained by a worker that died before it could acknowledge them, and so again
 
 
 class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
@@ -99,6 +100,15 @@ class Tuned(msgspec.Struct, kw_only=True, tag="tuned"):
     missing: str | None = None  # what of the goal is out of reach
 
 
+class Restart(msgspec.Struct, kw_only=True, tag="restart"):
+    """A child that was lost has a successor, which is ready."""
+
+    role: str
+    pid: int  # of the successor
+    why: str  # the child was lost
+    down_s: float  # from noticing the loss to the successor's first message
+
+
 class Notice(msgspec.Struct, kw_only=True, tag="notice"):
     """Something a person should read once: a restart, a checkpoint, a warning."""
 
@@ -157,6 +167,8 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     tables: str | None = None  # the hash functions, where the run chose them (lsh.auto)
     tunings: int = 0
     worker_restarts: int = 0
+    repeated_samples: int = 0  # trained more than once, since a worker died before it acknowledged them
+    repeated_pretrained: int = 0  # likewise in the pretraining
     peak_memory_bytes: int = 0  # shared + private
     energy_j: float | None = None
     run_dir: str = ""

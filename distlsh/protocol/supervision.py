@@ -103,6 +103,16 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Recovered:
+    """The child waits for work, in the place of one that was lost ``down_s`` seconds ago."""
+
+    role: str
+    pid: int
+    why: str
+    down_s: float
+
+
+@dataclass(frozen=True)
 class Lost:
     """The child is no more; its work goes to others."""
 
@@ -118,7 +128,7 @@ class GiveUp:
     detail: str
 
 
-ChildAction = Spawn | Ask | Signal | Ready | Lost | GiveUp
+ChildAction = Spawn | Ask | Signal | Ready | Recovered | Lost | GiveUp
 
 
 @dataclass
@@ -129,6 +139,9 @@ class Child:
     state: ChildState = ChildState.GONE
     pid: int | None = None
     restarts: int = 0
+    restarted_at: list[float] = field(default_factory=list)  # within the window
+    lost_at: float | None = None  # until a successor is ready
+    lost_why: str = ""
     last_seen: float = 0.0
     deadline: float | None = None  # of the next, harsher way to stop it
     harshness: int = 0
@@ -146,6 +159,7 @@ class Supervisor:
     heartbeat_timeout_s: float
     stop_timeout_s: float
     start_timeout_s: float = 600.0
+    restart_window_s: float = 0.0  # 0: the whole run
     children: dict[str, Child] = field(init=False)
     stopping: bool = False
 
@@ -188,7 +202,7 @@ class Supervisor:
                     self.children[role].traceback = traceback
                 return []
             case Exited(role, pid, code):
-                return self._exited(self._child(role), pid, code)
+                return self._exited(self._child(role), pid, code, now)
 
     def _child(self, role: str) -> Child:
         if role not in self.children:
@@ -207,7 +221,13 @@ class Supervisor:
         if not hello or child.state is not ChildState.STARTING:
             return []
         child.state, child.greeted = ChildState.RUNNING, True
-        return [Ready(child.role)]
+        return [*self._recovered(child, pid, now), Ready(child.role)]
+
+    def _recovered(self, child: Child, pid: int, now: float) -> list[ChildAction]:
+        if child.lost_at is None:
+            return []
+        down_s, child.lost_at = now - child.lost_at, None
+        return [Recovered(child.role, pid, child.lost_why, down_s)]
 
     def _tick(self, child: Child, now: float) -> list[ChildAction]:
         if child.pid is None or child.state is ChildState.GONE:
@@ -236,7 +256,7 @@ class Supervisor:
             return [Ask(child.role)]
         return [Signal(child.role, child.pid, signal.SIGTERM if step == 1 else signal.SIGKILL)]
 
-    def _exited(self, child: Child, pid: int, code: int) -> list[ChildAction]:
+    def _exited(self, child: Child, pid: int, code: int, now: float) -> list[ChildAction]:
         if child.pid != pid or child.state is ChildState.GONE:
             return []
         state, child.state, child.pid = child.state, ChildState.GONE, None
@@ -246,13 +266,22 @@ class Supervisor:
             return [GiveUp(child.role, child.traceback)]
         why = _reason(child, pid, code, self.heartbeat_timeout_s)
         lost: list[ChildAction] = [Lost(child.role, why)] if child.greeted else []
-        if child.restarts >= self.max_restarts:
-            return [
-                *lost,
-                GiveUp(child.role, f"{why}; it was restarted {child.restarts} times (run.max_restarts)"),
-            ]
+        if not self._may_restart(child, now):
+            return [*lost, GiveUp(child.role, f"{why}; {self._limit(child)}")]
         child.restarts += 1
+        child.restarted_at.append(now)
+        if child.lost_at is None:
+            child.lost_at, child.lost_why = now, why
         return [*lost, Spawn(child.role)]
+
+    def _may_restart(self, child: Child, now: float) -> bool:
+        if self.restart_window_s:
+            child.restarted_at = [at for at in child.restarted_at if now - at < self.restart_window_s]
+        return len(child.restarted_at) < self.max_restarts
+
+    def _limit(self, child: Child) -> str:
+        within = f" within {self.restart_window_s:g} s" if self.restart_window_s else ""
+        return f"it was restarted {len(child.restarted_at)} times{within} (run.max_restarts)"
 
 
 def _reason(child: Child, pid: int, code: int, timeout_s: float) -> str:

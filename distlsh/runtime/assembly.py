@@ -198,6 +198,7 @@ def _supervisor(config: Config, plan: Plan) -> Supervisor:
     return Supervisor(
         roles,
         max_restarts=run.max_restarts,
+        restart_window_s=run.restart_window_s,
         heartbeat_timeout_s=run.heartbeat_timeout_s,
         stop_timeout_s=run.stop_timeout_s,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
+from distlsh.runtime.prctl import set_name
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import remove, segments_of
@@ -81,6 +82,7 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     """Run ``body`` as the child that ``packed`` describes; report what it raises."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     setup = msgspec.msgpack.decode(packed, type=ChildSetup)
+    set_name(setup.role)
     _redirect_output(Path(setup.log))
     if setup.cpus:
         os.sched_setaffinity(0, setup.cpus)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -23,42 +22,30 @@ from distlsh.protocol.messages import (
     Assign,
     Chosen,
     Done,
-    FromChild,
     Rehashed,
     StartRehash,
     StartTuning,
     Task,
 )
 from distlsh.protocol.plan import Position
-from distlsh.protocol.reports import Evaluation, Notice, Report, Tuned
+from distlsh.protocol.reports import Evaluation, Notice, Report, Restart, Tuned
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
-from distlsh.runtime.layout import comes_after_pretraining
+from distlsh.runtime.layout import touched_by
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.staff import News
 from distlsh.runtime.stop_signals import StopSignals
 
 _POLL_S = 0.1
 _ACCOUNTS = {"evaluate": "eval", "finish": None, PRETRAIN: "pretrain"}
 """What the time of a stage is charged to, where it is not training."""
-
-_BEFORE_OUTPUT = ("init", PRETRAIN)
-"""Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
-
-
-def _needs(kind: str) -> Callable[[str], bool] | None:
-    """Return which arrays a task of this kind touches; None: all."""
-    return _before_output if kind in _BEFORE_OUTPUT else None
-
-
-def _before_output(name: str) -> bool:
-    return not comes_after_pretraining(name)
 
 
 def _progress(position: Position) -> str:
@@ -197,12 +184,14 @@ class Coordinator:
             self.notice("warning", f"{self._signals.name}: saving, then stopping (again to stop at once)")
             self._feed(ev.StopRequested())
 
-    def _take(self, news: FromChild | sv.Ready | sv.Lost) -> None:
+    def _take(self, news: News) -> None:
         match news:
             case sv.Ready(role):
                 failpoint(self._line, Point.READY)
                 self._tell_tables(role)
                 self._feed(ev.RehasherReady() if role == REHASHER else ev.WorkerReady(worker_index(role)))
+            case sv.Recovered(role, pid, why, down_s):
+                self._recovered(Restart(role=role, pid=pid, why=why, down_s=round(down_s, 3)))
             case sv.Lost(role, why):
                 self._lost(role, why)
             case Done():
@@ -238,10 +227,16 @@ class Coordinator:
             self._feed(ev.RehasherLost())
             return
         index = worker_index(role)
+        self.meter.repeats.lost(index)
         self._arena["runtime.slots"][index, 0] = -1  # a dead reader holds no buffer
         self._feed(ev.WorkerLost(index))
 
+    def _recovered(self, restart: Restart) -> None:
+        self._hub.publish(restart)
+        self.notice("info", f"{restart.role} is back as pid {restart.pid} after {restart.down_s:.2f} s")
+
     def _done(self, message: Done) -> None:
+        self.meter.repeats.acknowledged(worker_index(message.role))
         if message.result:
             self._sums = self._sums + msgspec.msgpack.decode(message.result, type=EvalSums)
         self._feed(ev.TaskDone(worker_index(message.role), message.task_id))
@@ -285,7 +280,7 @@ class Coordinator:
 
     def _assign(self, worker: int, task: Task) -> None:
         failpoint(self._line, Point.ASSIGN)
-        self._arena.reserved(_needs(task.kind))
+        self._arena.reserved(touched_by(task.kind))
         self._clock.mark("first_task")
         if task.kind == "init_output" and self._config.pretrain.epochs and not self._pretraining_told:
             self._tell_pretraining()
@@ -357,6 +352,7 @@ class Coordinator:
 
     def rescue(self) -> None:
         """Save what was learned before an error; the children are gone."""
+        self.meter.repeats.all_lost()
         position = self._machine.rescue(final_saved=self._final_saved)
         if position is None or self.meter.non_finite:
             return

@@ -217,6 +217,8 @@ class _Session:
             cpu_s=coordinator.cpu_s,
             stage_s=coordinator.stage_s,
             worker_restarts=coordinator.restarts,
+            repeated_samples=coordinator.meter.repeats.samples,
+            repeated_pretrained=coordinator.meter.repeats.pretrained,
             peak_memory_bytes=coordinator.memory.peak_bytes,
             energy_j=coordinator.energy.joules(),
             run_dir=str(self.run_dir.path),

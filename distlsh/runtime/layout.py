@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distlsh.config.schema import Config, HashingConfig, LshConfig
 from distlsh.config.shares import computed_neurons
-from distlsh.constants import CACHE_LINE_BYTES
+from distlsh.constants import CACHE_LINE_BYTES, PRETRAIN
 from distlsh.errors import ConfigError
 from distlsh.lsh.footprint import hasher_bytes
 from distlsh.lsh.spec import HashSpec
@@ -26,6 +26,8 @@ from distlsh.shm.spec import ArraySpec
 
 SLOT_PLACES = CACHE_LINE_BYTES // 8
 _LEAST_TABLES = 64 << 20
+_BEFORE_OUTPUT = ("init", PRETRAIN)
+"""Kinds of tasks that touch no output row: they begin while the rows' memory is still being reserved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,15 @@ def all_tables(config: Config, n_features: int, n_labels: int) -> list[TableSet]
 def comes_after_pretraining(name: str) -> bool:
     """Tell whether an array has no values yet while the first layer is pretrained."""
     return name.startswith(("output.", "tables."))
+
+
+def touched_by(kind: str) -> Callable[[str], bool] | None:
+    """Return what tells whether a task of this kind touches an array; None: it may touch any."""
+    return _before_output if kind in _BEFORE_OUTPUT else None
+
+
+def _before_output(name: str) -> bool:
+    return not comes_after_pretraining(name)
 
 
 def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:

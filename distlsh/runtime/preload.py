@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 
+from distlsh.runtime.prctl import set_name
+
+set_name("forkserver")
 # Ctrl-C reaches the whole process group, also while kernels compile; the coordinator decides.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distlsh.constants import PRETRAIN
 from distlsh.model.counters import Counter as At
 from distlsh.protocol.reports import Evaluation, Rehash, Report
+from distlsh.runtime.repeats import Repeats
 
 _RATE_WINDOW_S = 10.0
 _RATED = {"train": At.SAMPLES, PRETRAIN: At.PRETRAINED}
@@ -22,6 +23,7 @@ class Meter:
 
     def __init__(self, counters: NDArray[np.float64], epochs: int, epoch_size: int) -> None:
         self._counters = counters
+        self.repeats = Repeats(counters)
         self._epochs = epochs
         self._epoch_size = epoch_size
         self._before = counters.copy()
@@ -50,6 +52,7 @@ class Meter:
             "recall": self._recall,
             "p_at_1": self._p_at_1,
             "published_samples": self._published_samples,
+            "repeats": self.repeats.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -60,6 +63,8 @@ class Meter:
         self.rehash_s, self.rehash_cpu_s = state.get("rehash_s", 0.0), state.get("rehash_cpu_s", 0.0)
         self._recall, self._p_at_1 = state["recall"], state["p_at_1"]
         self._published_samples = state["published_samples"]
+        if "repeats" in state:
+            self.repeats.restore(state["repeats"])
         if self.generation:
             self._published_at = time.perf_counter()
 
@@ -126,8 +131,7 @@ class Meter:
         counters = self._counters.copy()
         delta = (counters - self._before).sum(axis=0)
         self._before = counters
-        # A chunk of a dead worker is trained again, and counted again.
-        trained = int(counters[:, At.SAMPLES].sum())
+        trained = int(counters[:, At.SAMPLES].sum()) - self.repeats.samples
         samples = min(trained, self._epochs * self._epoch_size)
         per_worker = self._worker_rates(counters, phase)
         rate = float(sum(per_worker))
@@ -154,6 +158,7 @@ class Meter:
             p_at_1=self._p_at_1,
             eta_s=left / rate if rate > 0 and phase == "train" else None,
             worker_restarts=restarts,
+            repeated_samples=self.repeats.samples,
             **({"loss": pretrain_loss(delta)} if phase == PRETRAIN else means(delta)),
         )
 

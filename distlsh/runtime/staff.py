@@ -29,6 +29,8 @@ from distlsh.transport.control import ControlServer
 Job = tuple[Callable[[bytes], None], bytes]
 """A child's entry and its packed `ChildSetup`."""
 
+News = FromChild | sv.Ready | sv.Recovered | sv.Lost
+
 _LOST_SIGHT = 255
 """Exit code where the fork server died: the child may well be alive."""
 
@@ -41,8 +43,8 @@ def _kill(pid: int) -> None:
 class Staff:
     """Workers and rehasher by role: starts them, hears them, stops them.
 
-    `hear` and `check` return what the coordinator must know: `Ready`, `Lost` and the
-    children's messages.  A child's error is raised as ChildError, once.
+    `hear` and `check` return what the coordinator must know: `Ready`, `Recovered`, `Lost`
+    and the children's messages.  A child's error is raised as ChildError, once.
     """
 
     def __init__(
@@ -79,9 +81,9 @@ class Staff:
         self._carry_out(self._supervisor.start())
         self._spawn_waiting()
 
-    def hear(self) -> list[FromChild | sv.Ready | sv.Lost]:
+    def hear(self) -> list[News]:
         """Return the messages that arrived from present children, and who became ready."""
-        news: list[FromChild | sv.Ready | sv.Lost] = []
+        news: list[News] = []
         for message in self._control.receive():
             known = self._supervisor.knows(message.role, message.pid)
             if not known:
@@ -101,14 +103,14 @@ class Staff:
                     news.append(message)
         return news
 
-    def check(self) -> list[FromChild | sv.Ready | sv.Lost]:
+    def check(self) -> list[News]:
         """Return who was lost; restart, escalate, and raise what cannot be mended.
 
         A lost child is started again at the next call, when the caller has taken note of the
         loss: what it sends before must not reach the successor.
         """
         self._spawn_waiting()
-        news: list[FromChild | sv.Ready | sv.Lost] = []
+        news: list[News] = []
         for role, process in list(self._processes.items()):
             if process.exitcode is not None:
                 news += self.hear()  # its last words
@@ -135,11 +137,11 @@ class Staff:
                 continue  # the run has ended by another error, or by this one already
             time.sleep(0.005)
 
-    def _handle(self, event: sv.ChildEvent) -> list[FromChild | sv.Ready | sv.Lost]:
+    def _handle(self, event: sv.ChildEvent) -> list[News]:
         return self._carry_out(self._supervisor.handle(event, time.monotonic()))
 
-    def _carry_out(self, actions: list[sv.ChildAction]) -> list[FromChild | sv.Ready | sv.Lost]:
-        news: list[FromChild | sv.Ready | sv.Lost] = []
+    def _carry_out(self, actions: list[sv.ChildAction]) -> list[News]:
+        news: list[News] = []
         for action in actions:
             match action:
                 case sv.Spawn(role):
@@ -151,7 +153,7 @@ class Staff:
                         os.kill(pid, number)
                 case sv.GiveUp(role, detail):
                     raise ChildError(role, detail)
-                case sv.Ready() | sv.Lost():
+                case sv.Ready() | sv.Recovered() | sv.Lost():
                     news.append(action)
         return news
 

@@ -17,7 +17,7 @@ class MetricsHub:
     """The coordinator's end: gathers metrics, and publishes each as [topic, msgpack].
 
     The topic is the message's tag: ``worker``, ``rehash``, ``tuned``, ``report``, ``evaluation``,
-    ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
+    ``restart``, ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
     """
 
     def __init__(self, context: Context, pull: str, publish: str) -> None:

@@ -127,3 +127,28 @@ def test_random_events_keep_one_process_a_role(events):
                 assert action.role not in alive and not s.stopping
                 asked[action.role] += 1
         assert all(asked[r] + (r in alive) <= 1 for r in "ab")
+
+
+def test_restarts_are_counted_within_the_window():
+    """Old restarts are forgotten: a child may die now and then for days, but not often."""
+    s = running(max_restarts=2, restart_window_s=100.0)
+    for pid, now in ((10, 1.0), (11, 90.0), (12, 102.0)):
+        _, spawn = s.handle(sv.Exited("a", s.children["a"].pid, -9), now)
+        assert spawn == sv.Spawn("a")
+        s.handle(sv.Spawned("a", pid), now)
+        s.handle(sv.Seen("a", pid, hello=True), now)
+    _, give_up = s.handle(sv.Exited("a", 12, -9), 189.0)
+    assert isinstance(give_up, sv.GiveUp) and "restarted 2 times within 100 s" in give_up.detail
+    assert s.restarts == 3
+
+
+def test_a_successor_tells_how_long_its_role_was_empty():
+    """The time runs from the first loss to the hello, deaths in between included."""
+    s = running(max_restarts=5)
+    s.handle(sv.Exited("a", 1, -9), 1.0)
+    s.handle(sv.Spawned("a", 10), 1.1)
+    s.handle(sv.Exited("a", 10, -11), 2.0)
+    s.handle(sv.Spawned("a", 11), 2.1)
+    recovered, ready = s.handle(sv.Seen("a", 11, hello=True), 3.5)
+    assert isinstance(recovered, sv.Recovered) and ready == sv.Ready("a")
+    assert (recovered.pid, recovered.down_s) == (11, 2.5) and "SIGKILL" in recovered.why

@@ -1,0 +1,79 @@
+"""A child that is killed: how its successor is told, and what was done twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from watching import Watcher, child, kill
+
+from distlsh.errors import ChildError
+from distlsh.protocol.reports import Restart
+from distlsh.runtime.launch import run
+from distlsh.transport.metrics import subscribe
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_processes_carry_the_names_of_their_roles(config, tmp_path):
+    """Each child is named as its role, the process that they are forked from `forkserver`."""
+    names = []
+
+    def look(watcher):
+        names.extend(name_of(child(role).pid) for role in ("worker-0", "worker-1", "rehasher"))
+        names.append(name_of(child("worker-0").ppid()))
+
+    run(config(), observer=Watcher(1000, look), run_dir=tmp_path / "run")
+    assert names == ["worker-0", "worker-1", "rehasher", "forkserver"]
+
+
+class Listener(Watcher):
+    """Subscribes to what the run publishes about restarts."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.restarts = []
+        self.thread = None
+
+    def notice(self, notice):
+        super().notice(notice)
+        if "published at" in notice.text:
+            where = notice.text.split()[-1]
+            self.thread = threading.Thread(target=self.listen, args=(where,))
+            self.thread.start()
+
+    def listen(self, where):
+        self.restarts.extend(subscribe(where, timeout_s=3.0, topic="restart"))
+
+
+def test_a_restart_is_published_and_what_was_done_twice_is_counted(config, tmp_path):
+    """The successor's pid and the seconds without it go to subscribers and readers; repeats add up."""
+    watcher = Listener(1000, kill("worker-1"))
+    summary = run(config(train={"epochs": 6}), observer=watcher, run_dir=tmp_path / "run")
+    watcher.thread.join()
+    (restart,) = watcher.restarts
+    assert isinstance(restart, Restart) and restart.role == "worker-1" and "SIGKILL" in restart.why
+    assert 0 < restart.down_s < 2 and not psutil.pid_exists(restart.pid)
+    assert any(f"worker-1 is back as pid {restart.pid}" in notice.text for notice in watcher.notices)
+    assert summary.samples == 36_000 and 0 < summary.repeated_samples < 512
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["samples"] == 36_000 and last["repeated_samples"] == summary.repeated_samples
+
+
+def test_repeats_survive_a_failure_and_a_resume(config, tmp_path):
+    """What a failed run had begun and not acknowledged is done again by the resumed one, and counted."""
+    with pytest.raises(ChildError, match="restarted 0 times within 600 s"):
+        run(
+            config(run={"max_restarts": 0}),
+            observer=Watcher(1000, kill("worker-1")),
+            run_dir=tmp_path / "run",
+        )
+    failed = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert failed["repeated_samples"] > 0
+    summary = run(config(), resume=tmp_path / "run")
+    assert summary.samples == 12_000 and summary.repeated_samples == failed["repeated_samples"]
