@@ -198,6 +198,7 @@ class RunConfig(_Group, frozen=True):
     name: str | None = None
     pin: bool = False  # each worker to a core, the others to cores that no worker has, where there are some
     conflicts: bool = False  # count how often two workers have an output in a batch at once
+    visits: bool = False  # count how often each instance is trained; an instance left out is an error
     max_restarts: Count = 3  # of each child, within the window
     restart_window_s: Rate = 600.0  # 0: the whole run
     heartbeat_s: PositiveRate = 1.0

@@ -162,6 +162,10 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     rehash_s: float = 0.0
     rehash_share: float | None = None  # rehasher's seconds of a core over the workers' in training tasks
     conflict_rate: float | None = None  # active outputs that another worker had (run.conflicts)
+    visits_min: int | None = None  # trainings of the instance trained least (run.visits)
+    visits_repeated: int | None = (
+        None  # trainings beyond one an instance and epoch, in what faults made repeat
+    )
     cpu_s: dict[str, float] = msgspec.field(default_factory=dict)  # by role, since the last resume
     stage_s: dict[str, float] = msgspec.field(default_factory=dict)  # likewise, from the clock
     tables: str | None = None  # the hash functions, where the run chose them (lsh.auto)

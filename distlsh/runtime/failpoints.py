@@ -7,10 +7,13 @@ place 0; the process that comes past that point next sends itself the signal.
 
 from __future__ import annotations
 
+import mmap
 import os
+import sys
 import time
 from collections.abc import Mapping
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -89,6 +92,21 @@ def line_of(arena: Mapping[str, NDArray[Any]], role: str) -> Line:
     lines = arena[FAILPOINTS]
     # Not the array: reading an item of it costs three times as much.
     return memoryview(lines[row_of(role, len(lines) - 2)])
+
+
+def arm(segment: Path, row: int, point: int, number: int) -> None:
+    """Have the role of ``row``, of the run with this segment, sent signal ``number`` at ``point``."""
+    with segment.open("r+b") as file, mmap.mmap(file.fileno(), (row + 1) * CACHE_LINE_BYTES) as mapped:
+        line = memoryview(mapped).cast("q")[row * PLACES :]
+        line[_SIGNAL] = number  # first: who finds the point finds its signal
+        line[_POINT] = point
+        line.release()
+
+
+def armed(segment: Path, row: int) -> int:
+    """Return the point that is set for the role of ``row``; 0 where it has been struck, or none was."""
+    with segment.open("rb") as file:
+        return int.from_bytes(os.pread(file.fileno(), 8, row * CACHE_LINE_BYTES), sys.byteorder)
 
 
 def failpoint(line: Line, point: int) -> None:

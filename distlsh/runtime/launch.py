@@ -27,6 +27,7 @@ from distlsh.runtime.reporting import Meter
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
 from distlsh.runtime.summary import summarise
+from distlsh.runtime.visits import visits_of
 from distlsh.shm.names import sweep
 
 
@@ -100,6 +101,9 @@ class _Session:
         summary = self._summary(status, coordinator, parts, data)
         self.run_dir.write_summary(summary)
         self.observer.summary(summary)
+        visits = visits_of(parts.arena, self.config.train.epochs, coordinator.samples)
+        if visits is not None and status == "completed":
+            visits.check(self.config.train.epochs)
         if status == "interrupted":
             raise RunInterrupted(f"{self.signals.name}: stopped; {self.what_is_saved()}")
         return summary
@@ -196,6 +200,7 @@ class _Session:
 
     def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:
         assert self.run_dir is not None
+        visits = visits_of(parts.arena, self.config.train.epochs, coordinator.samples)
         baseline = popularity_baseline(data.train, data.test)[0] if data.test is not None else None
         return summarise(
             status=status,
@@ -214,6 +219,8 @@ class _Session:
             rehash_s=round(coordinator.meter.rehash_s, 3),
             rehash_share=coordinator.meter.rehash_share,
             conflict_rate=coordinator.meter.conflict_rate,
+            visits_min=visits.least if visits is not None else None,
+            visits_repeated=visits.repeated if visits is not None else None,
             cpu_s=coordinator.cpu_s,
             stage_s=coordinator.stage_s,
             worker_restarts=coordinator.restarts,

@@ -20,6 +20,7 @@ from distlsh.model.conflicts import HOLDERS
 from distlsh.model.counters import N_COUNTERS
 from distlsh.model.spec import NetworkSpec, active_neurons, layer_name, parameter_specs
 from distlsh.runtime.failpoints import failpoint_spec
+from distlsh.runtime.visits import visits_spec
 from distlsh.shm.generation import GENERATION_WIDTH
 from distlsh.shm.memory import MemoryPlan, pretrain_scratch_bytes, worker_scratch_bytes
 from distlsh.shm.spec import ArraySpec
@@ -209,6 +210,8 @@ def plan_arrays(config: Config, sizes: Sizes) -> list[ArraySpec]:
     workers = config.run.workers
     if config.run.conflicts and uses_tables(config, sizes.n_labels):
         specs.append(ArraySpec(HOLDERS, (sizes.n_labels,), "i4", lower="run.conflicts"))
+    if config.run.visits:
+        specs.append(visits_spec(sizes.n_train))
     return [
         failpoint_spec(workers),
         *specs,

@@ -18,6 +18,7 @@ from distlsh.protocol.plan import Position
 from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.layout import comes_after_pretraining
 from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.visits import VISITS
 from distlsh.shm.arena import Arena
 
 _FIXED_GROUPS = ("pretrain", "train", "rehash")
@@ -83,6 +84,10 @@ class Saver:
                 continue
             if state["position"]["stage"] == PRETRAIN and comes_after_pretraining(name):
                 continue
+            if name == VISITS and name not in arrays:
+                raise CheckpointError(
+                    f"{path} counted no visits: run.visits cannot be turned on in a resumed run"
+                )
             if name not in arrays:
                 raise CheckpointError(f"{path} has no array {name}: it was saved without what resuming needs")
             if arrays[name].shape != array.shape:

@@ -35,6 +35,7 @@ from distlsh.runtime.eval_rows import evaluation_rows
 from distlsh.runtime.failpoints import Point, failpoint, line_of
 from distlsh.runtime.layout import hidden_tables, output_tables
 from distlsh.runtime.setup import ChildSetup
+from distlsh.runtime.visits import VISITS
 from distlsh.shm.arena import Arena
 
 _LEAST_BLOCK = 16
@@ -160,12 +161,14 @@ class Worker:
         started, cpu = time.perf_counter(), time.thread_time()
         loss = self._counters[Counter.LOSS]
         step, train, total = self._train_step(), self._config.train, self._setup.total_samples
-        order, line = self._arena["runtime.order"], self._line
+        order, line, visits = self._arena["runtime.order"], self._line, self._arena.get(VISITS)
         failpoint(line, Point.CHUNK)
         for first in range(task.first, task.last, train.batch_size):
             rows = order[first : min(first + train.batch_size, task.last)]
             sample = task.first_sample + first - task.first
             step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
+            if visits is not None:
+                visits[rows] += 1  # an epoch's rows are distinct, and no other worker has these
             failpoint(line, Point.STEP)
             self._link.beat()
         self._counters[Counter.CPU_S] += time.thread_time() - cpu

@@ -1,0 +1,58 @@
+"""Every instance is trained in every epoch, whatever dies: counted with run.visits."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from watching import Watcher
+
+from distlsh.errors import CheckpointError, RunInterrupted
+from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
+from distlsh.runtime.failpoints import Point, arm, row_of
+from distlsh.runtime.launch import run
+from distlsh.runtime.visits import VISITS
+from distlsh.shm.names import SEGMENT_DIR
+
+
+def strike(role, point, number=signal.SIGKILL):
+    """Return something for a Watcher to do: have ``role`` of a run of two workers struck at ``point``."""
+
+    def do(watcher):
+        (segment,) = SEGMENT_DIR.glob(f"distlsh-{os.getpid()}-*")
+        arm(segment, row_of(role, 2), point, number)
+
+    return do
+
+
+def test_a_killed_worker_repeats_samples_and_loses_none(config, tmp_path):
+    """What a worker had trained of its chunk is trained again by others, and counted as repeated."""
+    watcher = Watcher(at=3000, do=strike("worker-0", Point.STEP))
+    summary = run(config(run={"visits": True}), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.worker_restarts == 1
+    assert summary.visits_min == 2 and 0 < summary.visits_repeated <= 512
+
+
+def test_counts_go_on_after_a_resume(config, tmp_path):
+    """An interrupted run saves its counts; whole and resumed together, each instance has two visits."""
+    visiting = config(run={"visits": True})
+    watcher = Watcher(at=3000, do=lambda watcher: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(RunInterrupted):
+        run(visiting, observer=watcher, run_dir=tmp_path / "run")
+    counts = read_checkpoint(latest_checkpoint(tmp_path / "run").path)[0][VISITS]
+    assert 0 < counts.sum() < 12_000
+    summary = run(visiting, resume=tmp_path / "run")
+    assert summary.visits_min == 2 and summary.visits_repeated == 0
+    counts = read_checkpoint(latest_checkpoint(tmp_path / "run").path)[0][VISITS]
+    assert np.array_equal(counts, np.full(6000, 2))
+
+
+def test_counting_cannot_begin_in_the_middle(config, tmp_path):
+    """Turned on in a resumed run, counts would be too low: refused with the key."""
+    watcher = Watcher(at=3000, do=lambda watcher: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(RunInterrupted):
+        run(config(), observer=watcher, run_dir=tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"run\.visits cannot be turned on"):
+        run(config(run={"visits": True}), resume=tmp_path / "run")
