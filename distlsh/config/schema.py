@@ -28,6 +28,7 @@ ProbeOrder = Literal["table", "global"]
 Transform = Literal["none", "simple", "l2_alsh", "sign_alsh"]
 Policy = Literal["fifo", "reservoir", "bottom_k"]
 Sampling = Literal["topk", "vanilla", "threshold", "score"]
+OnNonFinite = Literal["stop", "skip", "fall_back"]
 
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,6 +154,11 @@ class TrainConfig(_Group, frozen=True):
     chunk_size: Positive = 2048  # sample positions given to a worker at a time
     seed: Count = 1
     deterministic: bool = False  # one worker, rehash at fixed sample counts
+    # what a NaN or an infinity does: end the run; leave the sample out; or leave out what is wrong in the
+    # data, and for anything else go back to the last checkpoint and train on with smaller rates
+    on_non_finite: OnNonFinite = "stop"
+    fall_back_factor: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.5  # of all rates, at each going back
+    max_fall_backs: Count = 3  # in a run; then it ends
 
 
 class PretrainConfig(_Group, frozen=True):

@@ -50,6 +50,11 @@ class SaveCheckpoint:
 
 
 @dataclass(frozen=True)
+class Restore:
+    """Fill the arrays from the last good checkpoint, if there is one; no child is at work."""
+
+
+@dataclass(frozen=True)
 class BeginEvaluation:
     """Start to gather results."""
 
@@ -77,6 +82,7 @@ Action = (
     | BeginRehash
     | BeginTuning
     | SaveCheckpoint
+    | Restore
     | BeginEvaluation
     | EndEvaluation
     | Finish

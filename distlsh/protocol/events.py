@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distlsh.protocol.plan import Position
+
 
 @dataclass(frozen=True)
 class WorkerReady:
@@ -59,6 +61,18 @@ class RecallMeasured:
 
 
 @dataclass(frozen=True)
+class FallBack:
+    """The numbers went bad: training shall go back to the last good checkpoint, with smaller rates."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The arrays are those of a checkpoint with this position; None: there was none."""
+
+    position: Position | None
+
+
+@dataclass(frozen=True)
 class StopRequested:
     """Someone asked the run to save its state and end."""
 
@@ -72,5 +86,7 @@ Event = (
     | RehashDone
     | TuningDone
     | RecallMeasured
+    | FallBack
+    | Restored
     | StopRequested
 )

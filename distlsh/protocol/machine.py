@@ -43,6 +43,7 @@ class RunMachine:
         self._redo = False  # a worker died while the first values were written
         self._wanted: list[Step] = []  # steps for which training is held
         self._stopping = False
+        self._falling_back = self._restoring = False
         self._actions: list[act.Action] = []
         self._history: deque[ev.Event] = deque(maxlen=_HISTORY)
 
@@ -77,6 +78,10 @@ class RunMachine:
                 self._tuning_done(recall)
             case ev.RecallMeasured(recall):
                 self._recall_measured(recall)
+            case ev.FallBack():
+                self._falling_back = True
+            case ev.Restored(saved):
+                self._restored(saved)
             case ev.StopRequested():
                 self._stopping = True
         self._advance()
@@ -98,6 +103,8 @@ class RunMachine:
         None while nothing is learned, or when all is saved already.
         """
         position = self.position.copy()
+        if self._falling_back:
+            return None  # what was learned is what went wrong
         if not (position.samples or position.pretrained) or (position.stage == "final" and final_saved):
             return None
         position.rebuild = position.rebuild or self._refreshing
@@ -185,6 +192,9 @@ class RunMachine:
 
     def _advance(self) -> None:
         while self.finished is None:
+            if self._falling_back:
+                self._restore_when_quiet()
+                return
             if self._step is None:
                 self._begin(self._agenda.popleft())
             elif self._redo:
@@ -198,6 +208,22 @@ class RunMachine:
             elif not self._suspend():
                 self._hand_out()
                 return
+
+    def _restore_when_quiet(self) -> None:
+        """Ask for the last checkpoint, once nobody reads or writes the arrays."""
+        tuning = isinstance(self._step, Tune) and self._step.asked and not self._step.done
+        if not (self._restoring or self._refreshing or tuning) and self._ledger.quiet:
+            self._restoring = True
+            self._actions.append(act.Restore())
+
+    def _restored(self, saved: Position | None) -> None:
+        if not self._restoring:
+            raise self._fail("a checkpoint was restored that nobody asked for")
+        self.position = self.plan.fallen_back(self.position, saved)
+        again = from_scratch(self.plan) if saved is None else resumed(self.plan, self.position)
+        self._agenda = deque(again)
+        self._step, self._ledger, self._wanted = None, Ledger(), []
+        self._falling_back = self._restoring = self._redo = False
 
     def _begin(self, step: Step) -> None:
         self._step = step
@@ -344,6 +370,7 @@ class RunMachine:
                 last=last,
                 epoch=epoch,
                 first_sample=epoch * plan.n_train + first,
+                lr_scale=position.lr_scale,
             )
             for first, last in ranges
         ]

@@ -24,6 +24,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     epoch: int = 0
     first_sample: int = 0  # number of the first sample since the start of training
+    lr_scale: float = 1.0  # all learning rates are multiplied by this
 
 
 # coordinator -> child
@@ -115,7 +116,23 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     traceback: str
 
 
-FromChild = Hello | Heartbeat | Done | Rehashed | Chosen | Failed
+class NonFinite(msgspec.Struct, frozen=True, tag="non_finite"):
+    """A sample was left out, since it met a NaN or an infinity: the first one of a task, told at once.
+
+    instance  row of the training data, from 0
+    layer     "data", "input", "hidden.1", ..., "output" or "loss": where the number was first seen
+    what      the finding in words
+    """
+
+    role: str
+    pid: int
+    task_id: int
+    instance: int
+    layer: str
+    what: str
+
+
+FromChild = Hello | Heartbeat | Done | Rehashed | Chosen | NonFinite | Failed
 
 # child -> coordinator -> PUB
 

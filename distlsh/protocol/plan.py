@@ -28,6 +28,8 @@ class Position(msgspec.Struct, kw_only=True):
     next_task: int = 0
     tuning: TuneSchedule | None = None  # where hash functions are chosen by the run
     rebuild: bool = False  # a rehasher died half-way: the next refresh must be a full one
+    lr_scale: float = 1.0  # of all learning rates; smaller after every return to a checkpoint
+    fall_backs: int = 0  # returns to a checkpoint so far
 
     def copy(self) -> Position:
         """Return a copy that later steps of the run do not change."""
@@ -60,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     eval_initial: bool = True
     eval_interval: int = 0
     checkpoint_interval: int = 0
+    fall_back_factor: float = 0.5  # of all learning rates, at each return to a checkpoint
 
     def eval_size(self, n_rows: int) -> int:
         """Return the rows of an evaluation's tasks: large for BLAS, enough tasks for all workers."""
@@ -81,3 +84,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             next_checkpoint=self.checkpoint_interval,
             tuning=tuning,
         )
+
+    def fallen_back(self, before: Position, saved: Position | None) -> Position:
+        """Return where a run at ``before`` goes on: from a checkpoint, or (None) from the first values."""
+        position = saved.copy() if saved is not None else self.start()
+        position.lr_scale = before.lr_scale * self.fall_back_factor
+        position.fall_backs = before.fall_backs + 1
+        position.next_task = max(before.next_task, position.next_task)
+        position.rebuild = True  # the rehasher knows what it last wrote, not what these tables hold
+        return position

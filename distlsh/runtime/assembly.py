@@ -121,6 +121,7 @@ def make_plan(config: Config, sizes: Sizes) -> Plan:
         eval_initial=config.eval.initial,
         eval_interval=config.eval.interval,
         checkpoint_interval=config.checkpoint.interval,
+        fall_back_factor=config.train.fall_back_factor,
     )
 
 

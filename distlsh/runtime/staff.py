@@ -19,6 +19,7 @@ from distlsh.protocol.messages import (
     FromChild,
     Heartbeat,
     Hello,
+    NonFinite,
     Rehashed,
     Stop,
     ToChild,
@@ -98,7 +99,7 @@ class Staff:
                     )
                 case Hello(role, pid) | Heartbeat(role, pid):
                     news += self._handle(sv.Seen(role, pid, hello=isinstance(message, Hello)))
-                case Done(role, pid) | Rehashed(role, pid) | Chosen(role, pid):
+                case Done(role, pid) | Rehashed(role, pid) | Chosen(role, pid) | NonFinite(role, pid):
                     self._handle(sv.Seen(role, pid))
                     news.append(message)
         return news
