@@ -24,6 +24,9 @@ from distlsh.transport.context import new_context
 from distlsh.transport.control import ControlClient
 from distlsh.transport.metrics import MetricsClient
 
+_MAX_TRACEBACK = 100_000
+"""Characters of a traceback that are sent, its last: messages have a largest size."""
+
 
 class Link:
     """A child's sockets, and its heartbeat: call `beat` more often than ``run.heartbeat_s``."""
@@ -57,7 +60,7 @@ class Link:
 
     def failed(self, text: str) -> None:
         """Report an error that a restart would meet again."""
-        self._send(Failed(role=self.role, pid=self._pid, traceback=text))
+        self._send(Failed(role=self.role, pid=self._pid, traceback=text[-_MAX_TRACEBACK:]))
 
     def answer(self, message: FromChild) -> None:
         """Send any other answer."""

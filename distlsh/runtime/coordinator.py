@@ -42,6 +42,7 @@ from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.staff import News
 from distlsh.runtime.stop_signals import StopSignals
+from distlsh.transport.control import Garbage
 
 _POLL_S = 0.1
 _ACCOUNTS = {"evaluate": "eval", "finish": None, PRETRAIN: "pretrain"}
@@ -202,6 +203,8 @@ class Coordinator:
                 self._feed(ev.RehashDone(news.report.changed_share))
             case Chosen():
                 self._use_chosen(news)
+            case Garbage(role, what):
+                self.notice("warning", f"{role!r} sent what is no message of its own, dropped: {what}")
 
     def _use_chosen(self, news: Chosen) -> None:
         assert self._chosen is not None

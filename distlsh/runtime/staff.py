@@ -25,12 +25,12 @@ from distlsh.protocol.messages import (
     ToChild,
 )
 from distlsh.runtime.processes import ForkServer
-from distlsh.transport.control import ControlServer
+from distlsh.transport.control import ControlServer, Garbage
 
 Job = tuple[Callable[[bytes], None], bytes]
 """A child's entry and its packed `ChildSetup`."""
 
-News = FromChild | sv.Ready | sv.Recovered | sv.Lost
+News = FromChild | sv.Ready | sv.Recovered | sv.Lost | Garbage
 
 _LOST_SIGHT = 255
 """Exit code where the fork server died: the child may well be alive."""
@@ -61,6 +61,7 @@ class Staff:
         self._jobs = jobs
         self._processes: dict[str, Any] = {}
         self._to_spawn: list[str] = []
+        self._strangers = 0
 
     @property
     def restarts(self) -> int:
@@ -86,6 +87,9 @@ class Staff:
         """Return the messages that arrived from present children, and who became ready."""
         news: list[News] = []
         for message in self._control.receive():
+            if isinstance(message, Garbage):
+                news += self._refused(message)
+                continue
             known = self._supervisor.knows(message.role, message.pid)
             if not known:
                 continue
@@ -103,6 +107,15 @@ class Staff:
                     self._handle(sv.Seen(role, pid))
                     news.append(message)
         return news
+
+    def _refused(self, garbage: Garbage) -> list[Garbage]:
+        """Replace a child that speaks no sense; whoever else does is named once, and can end nothing."""
+        process = self._processes.get(garbage.role)
+        if process is not None:
+            _kill(process.pid)
+            return [garbage]
+        told, self._strangers = self._strangers, self._strangers + 1
+        return [] if told else [garbage]
 
     def check(self) -> list[News]:
         """Return who was lost; restart, escalate, and raise what cannot be mended.

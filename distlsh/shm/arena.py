@@ -10,6 +10,7 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ResourceError, UsageError
-from distlsh.shm.names import SEGMENT_DIR
+from distlsh.shm.names import SEGMENT_DIR, hold, segment_path
 from distlsh.shm.pages import Reservation, map_aligned
 from distlsh.shm.spec import ArraySpec
 
@@ -52,9 +53,10 @@ class Arena(Mapping[str, "NDArray[Any]"]):
         """
         specs = tuple(specs)
         _check_unique(specs)
-        path = SEGMENT_DIR / name
+        path = segment_path(name)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
+            hold(descriptor)
             buffer = _sized(descriptor, arena_bytes(specs))
             arena = cls(name, specs, buffer, Reservation(descriptor, buffer))
             if wait:
@@ -68,9 +70,12 @@ class Arena(Mapping[str, "NDArray[Any]"]):
 
     @classmethod
     def attach(cls, name: str, specs: Iterable[ArraySpec]) -> Arena:
-        """Map the existing segment ``name``; ``specs`` must be its creator's."""
+        """Map the existing segment ``name``; ``specs`` must be its creator's.
+
+        FileNotFoundError where there is none of this user; UsageError if it has another size.
+        """
         specs = tuple(specs)
-        descriptor = os.open(SEGMENT_DIR / name, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = _open_own(segment_path(name))
         try:
             if os.fstat(descriptor).st_size != arena_bytes(specs):
                 raise UsageError(f"segment {name} does not have the size its arrays need")
@@ -133,6 +138,21 @@ class Arena(Mapping[str, "NDArray[Any]"]):
 def arena_bytes(specs: Iterable[ArraySpec]) -> int:
     """Return the bytes of a segment for ``specs``, padding included."""
     return max(sum(spec.padded_bytes for spec in specs), mmap.PAGESIZE)
+
+
+def _open_own(path: Path) -> int:
+    """Open a segment that this user made; one that another user put in its place is none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ELOOP):
+            raise FileNotFoundError(errno.ENOENT, "another user's", str(path)) from None
+        raise
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "another user's", str(path))
+    return descriptor
 
 
 def _check_unique(specs: tuple[ArraySpec, ...]) -> None:

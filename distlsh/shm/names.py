@@ -6,18 +6,23 @@ leftovers of a dead run from what a live one uses, even when pids are reused.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from distlsh.errors import ResourceError, UsageError
+
 SEGMENT_DIR = Path("/dev/shm")
 _START_FIELD = 19  # "starttime", counted from the field after the command's name
-_NAME = re.compile(r"^distlsh-(\d+)-(\d+)-[0-9a-f]{8}(?:-tables-\d+)?$")
+_NAME = re.compile(r"(distlsh-(\d+)-(\d+)-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
 
 
 def new_run_id() -> str:
@@ -27,22 +32,57 @@ def new_run_id() -> str:
 
 
 def segment_of(run_id: str, number: int) -> str:
-    """Return the name of a run's further segment of tables; `segments_of` finds it."""
-    return f"{run_id}-tables-{number}"
+    """Return a new name for a run's further segment of tables; `segments_of` finds it.
+
+    Nobody can foresee it: another user could take a name in /dev/shm before its run does.
+    """
+    return f"{run_id}-tables-{number}-{secrets.token_hex(4)}"
 
 
 def segments_of(run_id: str) -> list[Path]:
-    """Return the paths of all segments of a run that are there."""
-    return [SEGMENT_DIR / run_id, *SEGMENT_DIR.glob(f"{run_id}-tables-*")]
+    """Return the paths of all segments of a run that are there and are this user's."""
+    found = [SEGMENT_DIR / run_id, *SEGMENT_DIR.glob(f"{run_id}-tables-*")]
+    return [path for path in found if _owned(path)]
+
+
+def segment_path(name: str) -> Path:
+    """Return where the segment ``name`` lies; UsageError if it is no name that a run gives."""
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"{name!r} is no name of a segment: distlsh-<pid>-<ticks>-<hex>, as a run makes them"
+        )
+    return SEGMENT_DIR / name
+
+
+def hold(descriptor: int) -> None:
+    """Mark an open segment as in use, for as long as this process maps it: nobody sweeps it.
+
+    A pid may mean another process, or none, in another container that shares /dev/shm.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def owner_alive(name: str) -> bool | None:
     """Tell whether the process that made ``name`` still runs; None if the name is not ours."""
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     if match is None:
         return None
-    pid, started = int(match[1]), int(match[2])
-    return psutil.pid_exists(pid) and _start_ticks(pid) == started
+    pid, started = int(match[2]), int(match[3])
+    return (psutil.pid_exists(pid) and _start_ticks(pid) == started) or _held(SEGMENT_DIR / match[1])
+
+
+def _held(segment: Path) -> bool:
+    try:
+        descriptor = os.open(segment, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def socket_root() -> Path:
@@ -51,34 +91,59 @@ def socket_root() -> Path:
 
 
 def make_socket_dir(run_id: str) -> Path:
-    """Create and return the run's socket folder, open to its owner alone (0700)."""
-    path = socket_root() / run_id
-    path.mkdir(mode=0o700)
+    """Create and return the run's socket folder, open to its owner alone (0700), whatever the umask.
+
+    UsageError where other users could put a folder of theirs in its place.
+    """
+    root = socket_root()
+    mode = root.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise UsageError(
+            f"{root}: all users may rename what is in this folder, sockets too; "
+            f"set XDG_RUNTIME_DIR to a folder of your own, or: chmod +t {root}"
+        )
+    path = root / run_id
+    try:
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        raise ResourceError(
+            f"{path}: the folder of the run's sockets cannot be made ({error.strerror}); "
+            "set XDG_RUNTIME_DIR to a folder that you can write"
+        ) from error
     return path
 
 
 def sweep() -> list[str]:
     """Remove segments and socket folders of runs that are no more; return their paths."""
-    removed = []
-    for folder in {SEGMENT_DIR, socket_root()}:
-        for path in sorted(folder.glob("distlsh-*")):
-            if owner_alive(path.name) is False and _owned(path):
-                remove(path)
-                removed.append(str(path))
-    return removed
+    removed = left_by_dead_runs()
+    for path in removed:
+        remove(path)
+    return [str(path) for path in removed]
+
+
+def left_by_dead_runs() -> list[Path]:
+    """Return this user's segments and socket folders whose run is no more."""
+    return [
+        path
+        for folder in sorted({SEGMENT_DIR, socket_root()})
+        for path in sorted(folder.glob("distlsh-*"))
+        if _owned(path) and owner_alive(path.name) is False
+    ]
 
 
 def remove(path: Path) -> None:
     """Remove a segment or a socket folder, whether or not it is still there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+        return
+    with suppress(OSError):  # of another user, who put it there to be in the way
         path.unlink(missing_ok=True)
 
 
 def _owned(path: Path) -> bool:
     try:
-        return path.lstat().st_uid == os.getuid()
+        return path.lstat().st_uid == os.geteuid()
     except FileNotFoundError:
         return False
 

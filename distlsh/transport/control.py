@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
@@ -9,10 +10,18 @@ import zmq
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import FromChild, ToChild, decode_from_child, decode_to_child, encode
 from distlsh.transport.context import Context
+from distlsh.transport.limits import bind, bound
 
 _LINGER_MS = 1000
-_MAX_MESSAGE_BYTES = 1 << 20
 _IPC_PATH_MAX = 100
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What arrived and is no message of its sender; ``role`` is what the sender calls itself."""
+
+    role: str
+    what: str
 
 
 def address(socket_dir: Path, name: str) -> str:
@@ -31,20 +40,20 @@ class ControlServer:
     def __init__(self, context: Context, where: str) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = _LINGER_MS
-        self.socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
+        bound(self.socket)
         # A restarted child takes over its predecessor's identity.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self.socket.bind(where)
+        bind(self.socket, where)
 
-    def receive(self) -> list[FromChild]:
-        """Return all messages that have arrived."""
-        messages: list[FromChild] = []
+    def receive(self) -> list[FromChild | Garbage]:
+        """Return all that has arrived; what is no message of its sender as `Garbage`."""
+        messages: list[FromChild | Garbage] = []
         while True:
             try:
-                _, data = self.socket.recv_multipart(zmq.NOBLOCK)
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return messages
-            messages.append(decode_from_child(data))
+            messages.append(_checked(frames))
 
     def send(self, role: str, message: ToChild) -> None:
         """Send to the child ``role``; a child that is gone loses the message."""
@@ -61,6 +70,7 @@ class ControlClient:
     def __init__(self, context: Context, where: str, role: str) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = _LINGER_MS
+        bound(self.socket)
         self.socket.setsockopt(zmq.IDENTITY, role.encode())
         self.socket.connect(where)
 
@@ -68,7 +78,10 @@ class ControlClient:
         """Return the next message; None if none comes within ``timeout_s``."""
         if not self.socket.poll(int(timeout_s * 1000)):
             return None
-        return decode_to_child(self.socket.recv())
+        frames = self.socket.recv_multipart()
+        if len(frames) != 1:
+            raise ProtocolError(f"a message of the coordinator has 1 frame, this one {len(frames)}")
+        return decode_to_child(frames[0])
 
     def send(self, message: FromChild) -> None:
         """Send to the coordinator."""
@@ -77,3 +90,16 @@ class ControlClient:
     def close(self) -> None:
         """Close the socket, dropping what could not be sent within a second."""
         self.socket.close()
+
+
+def _checked(frames: list[bytes]) -> FromChild | Garbage:
+    sender = frames[0].decode(errors="replace")
+    if len(frames) != 2:
+        return Garbage(sender, f"{len(frames) - 1} frames instead of 1")
+    try:
+        message = decode_from_child(frames[1])
+    except ProtocolError as error:
+        return Garbage(sender, str(error))
+    if message.role.encode() != frames[0]:
+        return Garbage(sender, f"a message in the name of {message.role!r}")
+    return message

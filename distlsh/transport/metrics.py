@@ -8,9 +8,9 @@ import zmq
 
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Metric, decode_metric, encode
+from distlsh.protocol.reports import Notice
 from distlsh.transport.context import Context, new_context
-
-_HIGH_WATER = 10_000
+from distlsh.transport.limits import MAX_SUBSCRIPTION_BYTES, bind, bound
 
 
 class MetricsHub:
@@ -18,25 +18,32 @@ class MetricsHub:
 
     The topic is the message's tag: ``worker``, ``rehash``, ``tuned``, ``report``, ``evaluation``,
     ``restart``, ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
+    ``refused`` counts what came and was no metric.
     """
 
     def __init__(self, context: Context, pull: str, publish: str) -> None:
+        self.refused = 0
         self.pull = context.socket(zmq.PULL)
-        self.pull.setsockopt(zmq.RCVHWM, _HIGH_WATER)
-        self.pull.bind(pull)
+        bound(self.pull)
+        bind(self.pull, pull)
         self._publish = context.socket(zmq.PUB)
         self._publish.linger = 0
-        self._publish.bind(publish)
+        bound(self._publish, MAX_SUBSCRIPTION_BYTES)
+        bind(self._publish, publish)
 
     def receive(self) -> list[Metric]:
-        """Return what has arrived, published again."""
+        """Return the metrics that have arrived, published again."""
         metrics: list[Metric] = []
         while True:
             try:
-                data = self.pull.recv(zmq.NOBLOCK)
+                frames = self.pull.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return metrics
-            metric = decode_metric(data)
+            try:
+                metric = decode_metric(frames[0] if len(frames) == 1 else b"")
+            except ProtocolError as error:
+                self._refuse(str(error))
+                continue
             self.publish(metric)
             metrics.append(metric)
 
@@ -44,6 +51,12 @@ class MetricsHub:
         """Send a metric to the subscribers."""
         topic = str(metric.__struct_config__.tag).encode()
         self._publish.send_multipart([topic, encode(metric)])
+
+    def _refuse(self, why: str) -> None:
+        # Metrics are for looking at: a bad one must not end a run.
+        self.refused += 1
+        if self.refused == 1:
+            self.publish(Notice(level="warning", text=f"something that is no metric was dropped: {why}"))
 
     def close(self) -> None:
         """Close both sockets."""
@@ -79,6 +92,7 @@ def subscribe(where: str, timeout_s: float | None = None, topic: str = "") -> It
     context = new_context()
     socket = context.socket(zmq.SUB)
     try:
+        bound(socket)
         socket.subscribe(topic)
         socket.connect(where)
         while socket.poll(None if timeout_s is None else int(timeout_s * 1000)):

@@ -83,7 +83,7 @@ def test_a_child_killed_while_tables_are_swapped_finds_the_new_ones(config, tmp_
 
     watcher = Swap("tuning", hold, samples=1)
     summary = run(drifting(config), observer=watcher, run_dir=tmp_path / "run")
-    assert len(swapped) == 1 and swapped[0].endswith("-tables-2")
+    assert len(swapped) == 1 and "-tables-2-" in swapped[0]
     assert summary.status == "completed" and summary.worker_restarts == 1
     assert summary.samples == 12_000 and summary.tunings == chosen(watcher) >= 2
     assert not segments()

@@ -115,7 +115,7 @@ def test_tables_are_chosen_again_when_recall_falls(auto, tmp_path):
     )
     summary = run(config, observer=watcher, run_dir=tmp_path / "run")
     assert summary.tunings >= 2 and summary.tunings == sum("chose" in n.text for n in watcher.notices)
-    assert [path.name[-9:] for path in seen] == [f"-tables-{summary.tunings}"[-9:]]
+    assert len(seen) == 1 and f"-tables-{summary.tunings}-" in seen[0].name
     recalls = [e.table_recall_at_10 for e in watcher.evaluations]
     drop = next(i for i, recall in enumerate(recalls) if recall < 0.9 * recalls[0])
     assert recalls[drop + 1] > recalls[drop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -10,7 +11,9 @@ import zmq
 
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Assign, Done, Heartbeat, Stop, Task, WorkerMetrics, encode
-from distlsh.transport.control import ControlClient, ControlServer, address
+from distlsh.protocol.reports import Notice
+from distlsh.transport.control import ControlClient, ControlServer, Garbage, address
+from distlsh.transport.limits import MAX_MESSAGE_BYTES, MAX_SUBSCRIPTION_BYTES
 from distlsh.transport.metrics import MetricsClient, MetricsHub, subscribe
 
 
@@ -67,16 +70,105 @@ def test_a_restarted_child_takes_over_its_role(context, tmp_path):
         end.close()
 
 
-def test_garbage_on_the_control_socket_is_an_error(context, tmp_path):
-    """What is no message raises ProtocolError instead of being taken for one."""
+@pytest.mark.parametrize(
+    ("frames", "what"),
+    [
+        ([b"\xc1\xff"], "not a message"),
+        ([b""], "not a message"),
+        ([encode({"type": "nonsense"})], "not a message"),
+        ([encode(Heartbeat(role="worker-0", pid=1)), b"more"], "2 frames"),
+        ([encode(Heartbeat(role="worker-1", pid=1))], "in the name of 'worker-1'"),
+    ],
+    ids=["bytes", "empty", "type", "frames", "role"],
+)
+def test_garbage_on_the_control_socket_is_told_from_messages(context, tmp_path, frames, what):
+    """What is no message of its sender comes out as Garbage, and what follows it as what it is."""
+    server = ControlServer(context, address(tmp_path, "c"))
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.IDENTITY, b"worker-0")
+    dealer.connect(address(tmp_path, "c"))
+    dealer.send_multipart(frames)
+    dealer.send(encode(Heartbeat(role="worker-0", pid=7)))
+    seen = []
+    until(lambda: seen.extend(server.receive()) or len(seen) == 2)
+    assert isinstance(seen[0], Garbage) and seen[0].role == "worker-0" and what in seen[0].what
+    assert seen[1] == Heartbeat(role="worker-0", pid=7)
+    dealer.close(0)
+    server.close()
+
+
+def test_a_sender_without_a_name_is_garbage(context, tmp_path):
+    """A DEALER that gives no identity cannot speak for a role."""
     server = ControlServer(context, address(tmp_path, "c"))
     dealer = context.socket(zmq.DEALER)
     dealer.connect(address(tmp_path, "c"))
-    dealer.send(encode({"type": "nonsense"}))
-    with pytest.raises(ProtocolError, match="not a message"):
-        until(server.receive)
+    dealer.send(encode(Heartbeat(role="worker-0", pid=7)))
+    (garbage,) = until(server.receive)
+    assert isinstance(garbage, Garbage) and garbage.role != "worker-0"
     dealer.close(0)
     server.close()
+
+
+def test_a_message_that_is_too_long_never_arrives(context, tmp_path):
+    """Its sender is cut off; others are heard."""
+    server = ControlServer(context, address(tmp_path, "c"))
+    long = context.socket(zmq.DEALER)
+    long.setsockopt(zmq.IDENTITY, b"worker-0")
+    long.connect(address(tmp_path, "c"))
+    long.send(encode(Done(role="worker-0", pid=1, task_id=1, result=bytes(MAX_MESSAGE_BYTES + 1))))
+    other = ControlClient(context, address(tmp_path, "c"), "worker-1")
+    other.send(Heartbeat(role="worker-1", pid=2))
+    seen = []
+    until(lambda: seen.extend(server.receive()) or seen)
+    time.sleep(0.2)
+    assert seen + server.receive() == [Heartbeat(role="worker-1", pid=2)]
+    long.close(0)
+    other.close()
+    server.close()
+
+
+@pytest.mark.parametrize("frames", [[b"\xc1"], [b""], [b"a", b"b"], [bytes(MAX_MESSAGE_BYTES + 1)]])
+def test_garbage_among_the_metrics_is_dropped(context, tmp_path, frames):
+    """What is no metric is neither received nor published; the next one is."""
+    hub = MetricsHub(context, address(tmp_path, "pull"), address(tmp_path, "pub"))
+    push = context.socket(zmq.PUSH)
+    push.connect(address(tmp_path, "pull"))
+    push.send_multipart(frames)
+    push.send(encode(Notice(level="info", text="x")))
+    assert until(hub.receive) == [Notice(level="info", text="x")]
+    push.close(0)
+    hub.close()
+
+
+def test_a_publisher_takes_only_short_subscriptions(context, tmp_path):
+    """A subscription longer than the limit is cut off: it does not fill the publisher's memory."""
+    where = address(tmp_path, "pub")
+    hub = MetricsHub(context, address(tmp_path, "pull"), where)
+    long, short = context.socket(zmq.SUB), context.socket(zmq.SUB)
+    long.subscribe("notice" + "x" * MAX_SUBSCRIPTION_BYTES)
+    short.subscribe("notice")
+    for socket in (long, short):
+        socket.subscribe("report")
+        socket.connect(where)
+    until(lambda: hub.publish(Notice(level="info", text="x")) or short.poll(10))
+    hub.publish(Notice(level="info", text="x"))
+    assert not long.poll(100)
+    for socket in (long, short):
+        socket.close(0)
+    hub.close()
+
+
+def test_socket_files_are_their_owners_alone(context, tmp_path):
+    """Under the most careless umask, files of sockets have mode 0600."""
+    before = os.umask(0)
+    try:
+        server = ControlServer(context, address(tmp_path, "c"))
+        hub = MetricsHub(context, address(tmp_path, "pull"), address(tmp_path, "pub"))
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    server.close()
+    hub.close()
 
 
 def test_metrics_are_published_again_for_outsiders(context, tmp_path):

@@ -17,6 +17,7 @@ from distlsh.shm.names import (
     new_run_id,
     owner_alive,
     remove,
+    segment_of,
     segments_of,
     sweep,
 )
@@ -138,3 +139,84 @@ def test_socket_folders_are_open_to_their_owner_alone(tmp_path, monkeypatch):
     """The socket folder has mode 0700."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert make_socket_dir(new_run_id()).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_socket_folder_is_its_owners_alone_under_any_umask(tmp_path, monkeypatch):
+    """Umasks that give all or take all leave the folder at 0700."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for umask in (0, 0o777):
+        before = os.umask(umask)
+        try:
+            made = make_socket_dir(new_run_id())
+        finally:
+            os.umask(before)
+        assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_where_all_may_rename_is_no_place_for_sockets(tmp_path, monkeypatch):
+    """A folder that everyone can write, without the sticky bit, is refused with what to do."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o777)
+    with pytest.raises(UsageError, match=r"chmod \+t"):
+        make_socket_dir(new_run_id())
+    tmp_path.chmod(0o1777)
+    assert make_socket_dir(new_run_id()).is_dir()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_a_socket_folder_that_is_there_already_is_not_used(tmp_path, monkeypatch, kind):
+    """A name that someone took, by a folder, a file or a link, is refused, and left as it is."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    name, elsewhere = new_run_id(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    taken = tmp_path / name
+    {"folder": taken.mkdir, "file": taken.touch, "link": lambda: taken.symlink_to(elsewhere)}[kind]()
+    with pytest.raises(ResourceError, match="XDG_RUNTIME_DIR"):
+        make_socket_dir(name)
+    assert taken.exists() and not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "distlsh-1-2-00000000/../x", "x", "", f"{new_run_id()}\n"]
+)
+def test_only_names_that_runs_give_are_segments(name):
+    """A name that could lead out of /dev/shm, or to another's file there, is refused."""
+    for use in (Arena.create, Arena.attach):
+        with pytest.raises(UsageError, match="no name of a segment"):
+            use(name, SPECS)
+
+
+def test_a_link_in_a_segments_place_is_not_followed(tmp_path):
+    """Attaching to a symbolic link fails as if there were nothing."""
+    target = tmp_path / "file"
+    target.write_bytes(bytes(4096))
+    link = SEGMENT_DIR / new_run_id()
+    link.symlink_to(target)
+    try:
+        with pytest.raises(FileNotFoundError):
+            Arena.attach(link.name, [ArraySpec("a", (3,), "f4")])
+    finally:
+        link.unlink()
+
+
+def test_a_segment_that_is_mapped_is_never_swept(tmp_path, monkeypatch):
+    """Where its owner's pid means nothing, as in another container, the mapping itself says that it lives."""
+    name = f"distlsh-{(1 << 22) + 1}-1-0123abcd"  # no such pid here
+    code = (
+        "import sys; from distlsh.shm.arena import Arena; from distlsh.shm.spec import ArraySpec;"
+        "a = Arena.create(sys.argv[1], [ArraySpec('a', (3,), 'f4')]); print('made', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "made\n"
+        assert owner_alive(name) is True and str(SEGMENT_DIR / name) not in sweep()
+        process.kill()
+        process.wait()
+        assert owner_alive(name) is False and str(SEGMENT_DIR / name) in sweep()
+
+
+def test_a_tables_segment_has_a_name_that_nobody_can_foresee():
+    """Two of one number differ, and belong to the run."""
+    run_id = new_run_id()
+    names = {segment_of(run_id, 1), segment_of(run_id, 1)}
+    assert len(names) == 2 and all(owner_alive(name) for name in names)
