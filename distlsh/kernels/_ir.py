@@ -9,6 +9,8 @@ import numba
 from llvmlite import ir
 from numba.core import cgutils
 
+from distlsh.kernels._bounds import element
+
 LANES = 16
 """Vectors that a block of lines holds."""
 
@@ -29,8 +31,9 @@ def exact_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def line_pointer(context, builder, array_type, array, offset, kind):  # type: ignore[no-untyped-def]
     """Return a pointer to the 16 elements that start at flat element ``offset``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
+    return builder.bitcast(
+        element(context, builder, array_type, array, offset, kind.count), kind.as_pointer()
+    )
 
 
 def _times_lanes(builder, line):  # type: ignore[no-untyped-def]

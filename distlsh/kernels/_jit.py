@@ -60,7 +60,8 @@ def cache_dir(path: Path) -> Path:
     root = os.environ.get("DISTLSH_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "distlsh"
     )
-    return Path(root) / "kernels" / f"{path.stem}-{source_digest(path)}"
+    checked = "-checked" if numba_config.BOUNDSCHECK else ""  # NUMBA_BOUNDSCHECK=1: other code, same source
+    return Path(root) / "kernels" / f"{path.stem}-{source_digest(path)}{checked}"
 
 
 def compiled_before() -> bool:

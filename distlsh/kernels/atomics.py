@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._jit import intrinsic
 
 
 def _place(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+    return element(context, builder, array_type, array, index)
 
 
 @intrinsic

@@ -11,6 +11,7 @@ import math
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import LANES, VALUES, fold_range, fused_multiply_add, load_line, splat, store_line
 from distlsh.kernels._jit import device_function, intrinsic, kernel
 from distlsh.kernels._types import F4_1R, F4_2, F4_3, F4_3R, I4_1R, I8_1R, f4, f8, i8, u8, void
@@ -81,8 +82,8 @@ def _project_tile(typingctx, lines, panel, first, out, at):  # type: ignore[no-u
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         vectors, matrix, column, into, line = args
-        view = context.make_array(signature.args[1])(context, builder, matrix)
-        count = builder.extract_value(view.shape, 0)
+        shape = context.make_array(signature.args[1])(context, builder, matrix).shape
+        count = builder.extract_value(shape, 0)
 
         def step(number, sums):  # type: ignore[no-untyped-def]
             vector = load_line(context, builder, signature.args[0], vectors, number)
@@ -90,7 +91,7 @@ def _project_tile(typingctx, lines, panel, first, out, at):  # type: ignore[no-u
             new = []
             for j, total in enumerate(sums):
                 place = builder.add(at_row, ir.Constant(at_row.type, j))
-                factor = builder.load(builder.gep(view.data, [place]))
+                factor = builder.load(element(context, builder, signature.args[1], matrix, place))
                 new.append(fused_multiply_add(builder, vector, splat(builder, factor), total))
             return new
 
@@ -130,8 +131,6 @@ def _gather_panels(typingctx, indices, values, first, last, panels, panel, sums)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         index_array, value_array, start, stop, matrix, number_of_panel, into = args
-        index_data = context.make_array(signature.args[0])(context, builder, index_array).data
-        value_data = context.make_array(signature.args[1])(context, builder, value_array).data
         height = builder.extract_value(
             context.make_array(signature.args[4])(context, builder, matrix).shape, 1
         )
@@ -142,8 +141,10 @@ def _gather_panels(typingctx, indices, values, first, last, panels, panel, sums)
 
         def step(number, sums_):  # type: ignore[no-untyped-def]
             place = builder.add(start, number)
-            row = builder.sext(builder.load(builder.gep(index_data, [place])), height.type)
-            value = splat(builder, builder.load(builder.gep(value_data, [place])))
+            index = builder.load(element(context, builder, signature.args[0], index_array, place))
+            row = builder.sext(index, height.type)
+            number_at = element(context, builder, signature.args[1], value_array, place)
+            value = splat(builder, builder.load(number_at))
             new = []
             for base, total in zip(bases, sums_, strict=True):
                 line = load_line(context, builder, signature.args[4], matrix, builder.add(base, row))

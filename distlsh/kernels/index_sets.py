@@ -6,6 +6,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._jit import device_function, intrinsic, kernel
 from distlsh.kernels._types import (
     F4_2,
@@ -36,9 +37,9 @@ _WORDS = 8
 
 
 def _words(context, builder, array_type, array, place):  # type: ignore[no-untyped-def]
-    data = context.make_array(array_type)(context, builder, array).data
     kind = ir.VectorType(ir.IntType(64), _WORDS).as_pointer()
-    return builder.load(builder.bitcast(builder.gep(data, [place]), kind), align=1)
+    start = element(context, builder, array_type, array, place, LINE)
+    return builder.load(builder.bitcast(start, kind), align=1)
 
 
 @intrinsic

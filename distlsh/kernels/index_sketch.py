@@ -10,6 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._jit import device_function, intrinsic, kernel
 from distlsh.kernels._types import F4_2R, I1_2, I2_2, f4, i4, i8, void
 
@@ -22,10 +23,9 @@ LARGEST_QUERY = 8191
 """Queries have 16 bits, as they may lie farther out than any row; more could overflow a score."""
 
 
-def _pointer(context, builder, array_type, array, place, kind):  # type: ignore[no-untyped-def]
-    """Return a pointer to the flat element ``place`` of an array, as one to ``kind``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
+def _pointer(context, builder, array_type, array, place, kind, count):  # type: ignore[no-untyped-def]
+    """Return a pointer to ``count`` elements of an array from flat ``place`` on, as one to ``kind``."""
+    return builder.bitcast(element(context, builder, array_type, array, place, count), kind.as_pointer())
 
 
 @intrinsic
@@ -37,9 +37,9 @@ def _line_product(typingctx, sketches, place, queries, query_place):  # type: ig
         array, at, query_array, query_at = args
         word, byte, half = ir.IntType(32), ir.IntType(8), ir.IntType(16)
         wide = ir.VectorType(word, LINE)
-        first = _pointer(context, builder, signature.args[0], array, at, ir.VectorType(byte, LINE))
+        first = _pointer(context, builder, signature.args[0], array, at, ir.VectorType(byte, LINE), LINE)
         second = _pointer(
-            context, builder, signature.args[2], query_array, query_at, ir.VectorType(half, LINE)
+            context, builder, signature.args[2], query_array, query_at, ir.VectorType(half, LINE), LINE
         )
         values, others = builder.load(first, align=1), builder.load(second, align=1)
         products = builder.mul(builder.sext(values, wide), builder.sext(others, wide))
@@ -56,7 +56,7 @@ def _bias(typingctx, sketches, place):  # type: ignore[no-untyped-def]
     del typingctx
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.IntType(32))
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.IntType(32), BIAS)
         return builder.load(pointer, align=4)
 
     return types.int32(sketches, types.int64), codegen

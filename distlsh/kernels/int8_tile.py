@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core import config as numba_config
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import fold_range, splat
 from distlsh.kernels._jit import intrinsic
 
@@ -130,38 +131,34 @@ def make_dot_tile(add_products):  # type: ignore[no-untyped-def]
         del typingctx
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            def data(i):  # type: ignore[no-untyped-def]
-                return context.make_array(signature.args[i])(context, builder, args[i])
-
-            def at(pointer, offset, kind):  # type: ignore[no-untyped-def]
-                return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
+            def at(i, offset, kind, count):  # type: ignore[no-untyped-def]
+                start = element(context, builder, signature.args[i], args[i], offset, count)
+                return builder.bitcast(start, kind.as_pointer())
 
             def number(value):  # type: ignore[no-untyped-def]
                 return ir.Constant(_LONG, value)
 
-            width = builder.extract_value(data(2).shape, 1)
-            bytes_, rows = (builder.bitcast(data(i).data, _BYTE.as_pointer()) for i in (0, 2))
+            codes = context.make_array(signature.args[2])(context, builder, args[2])
+            width = builder.extract_value(codes.shape, 1)
             panel_start = builder.mul(args[1], builder.mul(width, number(QUERIES)))
             numbers = [builder.add(args[3], number(i)) for i in range(ROWS)]
             row_starts = [builder.mul(row, width) for row in numbers]
-            begin = [
-                splat(builder, builder.load(builder.gep(data(4).data, [row]), align=4)) for row in numbers
-            ]
+            begin = [splat(builder, builder.load(at(4, row, _INT, 1), align=4)) for row in numbers]
 
             def step(group, sums):  # type: ignore[no-untyped-def]
                 place = builder.add(panel_start, builder.mul(group, number(4 * QUERIES)))
-                queries = builder.load(at(bytes_, place, _BYTES), align=1)
+                queries = builder.load(at(0, place, _BYTES, _BYTES.count), align=1)
                 four = builder.mul(group, number(4))
                 found = []
                 for start, value in zip(row_starts, sums, strict=True):
-                    word = builder.load(at(rows, builder.add(start, four), _INT), align=1)
+                    word = builder.load(at(2, builder.add(start, four), _INT, 4), align=1)
                     row = builder.bitcast(splat(builder, word), _BYTES)
                     found.append(add_products(builder, value, queries, row))
                 return found
 
             sums = fold_range(builder, builder.sdiv(width, number(4)), begin, step)
             for i, value in enumerate(sums):
-                builder.store(value, at(data(5).data, number(QUERIES * i), _SUMS), align=4)
+                builder.store(value, at(5, number(QUERIES * i), _SUMS, QUERIES), align=4)
             return context.get_dummy_value()
 
         index = types.int64
@@ -206,8 +203,8 @@ def make_dot_row(add_products):  # type: ignore[no-untyped-def]
 
 def _load_line(context, builder, kind, array, offset, vector):  # type: ignore[no-untyped-def]
     """Load a vector from a C-order array, from flat element ``offset`` on."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.load(builder.bitcast(builder.gep(data, [offset]), vector.as_pointer()), align=1)
+    start = element(context, builder, kind, array, offset, vector.count)
+    return builder.load(builder.bitcast(start, vector.as_pointer()), align=1)
 
 
 @intrinsic

@@ -15,6 +15,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import (
     INT,
     KEYS,
@@ -83,7 +84,8 @@ def _make_signed_butterfly(radix):  # type: ignore[no-untyped-def]
             values = []
             for i in range(radix):
                 step = ir.Constant(at.type, i)
-                sign = builder.load(builder.gep(sign_view.data, [builder.add(start, step)]))
+                place = element(context, builder, sign_type, sign_array, builder.add(start, step))
+                sign = builder.load(place)
                 value = load_line(context, builder, from_type, from_, builder.add(at, step))
                 values.append(builder.fmul(value, splat(builder, sign)))
             store_lines(context, builder, into_type, into, at, butterfly_values(builder, values))
@@ -273,7 +275,8 @@ def _make_top_values(width, zeros=False):  # type: ignore[no-untyped-def]
             limit = load_line(context, builder, keys_type, into, bound_line, KEYS)
 
             def key_of(number):  # type: ignore[no-untyped-def]
-                line = builder.load(builder.gep(view.data, [builder.add(start, number)]))
+                place_of = builder.add(start, number)
+                line = builder.load(element(context, builder, bins_type, bin_array, place_of))
                 value = load_line(context, builder, lines_type, array, builder.sext(line, n.type))
                 key = _order_key(builder, value, builder.trunc(number, INT), low_bits, zeros)
                 return _below(builder, key, limit)

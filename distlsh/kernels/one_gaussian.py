@@ -9,6 +9,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import LANES, VALUES, fold_range, fused_multiply_add, load_line, splat, store_line
 from distlsh.kernels._jit import intrinsic, kernel
 from distlsh.kernels._types import F4_1, F4_2, F4_3R, void
@@ -22,14 +23,14 @@ def _project_panels(typingctx, vector, panels, panel, sums):  # type: ignore[no-
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         numbers, matrix, first, into = args
-        data = context.make_array(signature.args[0])(context, builder, numbers).data
         height = builder.extract_value(
             context.make_array(signature.args[1])(context, builder, matrix).shape, 1
         )
         bases = [builder.mul(builder.add(first, ir.Constant(height.type, j)), height) for j in range(GROUP)]
 
         def step(number, totals):  # type: ignore[no-untyped-def]
-            value = splat(builder, builder.load(builder.gep(data, [number])))
+            place = element(context, builder, signature.args[0], numbers, number)
+            value = splat(builder, builder.load(place))
             new = []
             for base, total in zip(bases, totals, strict=True):
                 line = load_line(context, builder, signature.args[1], matrix, builder.add(base, number))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import LANES, VALUES, fold_range, splat, store_line
 from distlsh.kernels._jit import intrinsic, kernel
 from distlsh.kernels._types import F4_1, F4_2, I4_2R, I4_4R, f4, i8, u2, void
@@ -50,9 +51,8 @@ def _sum_masked(typingctx, vector, masks, group, sums):  # type: ignore[no-untyp
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         numbers, bits, number_of_group, into = args
-        data = context.make_array(signature.args[0])(context, builder, numbers).data
-        view = context.make_array(signature.args[1])(context, builder, bits)
-        n_groups, height = (builder.extract_value(view.shape, dim) for dim in (1, 2))
+        shape = context.make_array(signature.args[1])(context, builder, bits).shape
+        n_groups, height = (builder.extract_value(shape, dim) for dim in (1, 2))
         width = ir.Constant(height.type, PANELS)
         lanes = ir.VectorType(ir.IntType(1), LANES)
 
@@ -61,11 +61,13 @@ def _sum_masked(typingctx, vector, masks, group, sums):  # type: ignore[no-untyp
             base = builder.mul(builder.mul(first, height), width)
 
             def step(number, totals):  # type: ignore[no-untyped-def]
-                value = splat(builder, builder.load(builder.gep(data, [number])))
+                here = element(context, builder, signature.args[0], numbers, number)
+                value = splat(builder, builder.load(here))
                 at = builder.add(base, builder.mul(number, width))
                 new = []
                 for j, total in enumerate(totals):
-                    place = builder.gep(view.data, [builder.add(at, ir.Constant(at.type, j))])
+                    offset = builder.add(at, ir.Constant(at.type, j))
+                    place = element(context, builder, signature.args[1], bits, offset)
                     mask = builder.bitcast(builder.load(place), lanes)
                     new.append(builder.select(mask, combine(total, value), total))
                 return new

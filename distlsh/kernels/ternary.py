@@ -13,6 +13,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 
+from distlsh.kernels._bounds import element
 from distlsh.kernels._ir import LANES, VALUES, fold_range, load_line, store_line
 from distlsh.kernels._jit import intrinsic, kernel
 from distlsh.kernels._types import (
@@ -114,8 +115,8 @@ def _sum_lists(typingctx, lines, lists, n_added, n_taken, group, out):  # type: 
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         vectors, list_array, added, taken, number_of_group, into = args
-        view = context.make_array(signature.args[1])(context, builder, list_array)
-        n_groups, length = (builder.extract_value(view.shape, dim) for dim in (1, 2))
+        shape = context.make_array(signature.args[1])(context, builder, list_array).shape
+        n_groups, length = (builder.extract_value(shape, dim) for dim in (1, 2))
         width = ir.Constant(length.type, GROUP)
 
         def fold(sign, count, starts, combine):  # type: ignore[no-untyped-def]
@@ -127,7 +128,8 @@ def _sum_lists(typingctx, lines, lists, n_added, n_taken, group, out):  # type: 
                 new = []
                 for j, total in enumerate(sums):
                     place = builder.add(at, ir.Constant(at.type, j))
-                    line = builder.zext(builder.load(builder.gep(view.data, [place])), length.type)
+                    entry = element(context, builder, signature.args[1], list_array, place)
+                    line = builder.zext(builder.load(entry), length.type)
                     new.append(combine(total, load_line(context, builder, signature.args[0], vectors, line)))
                 return new
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from numba.core import config
+
 import distlsh.kernels
-from distlsh.kernels._jit import source_digest, sources
+from distlsh.kernels._jit import cache_dir, source_digest, sources
 
 FOLDER = Path(distlsh.kernels.__file__).parent
 
@@ -35,3 +37,11 @@ def test_kernels_import_each_other_in_the_one_form_that_the_digest_sees() -> Non
         named = re.findall(r"^.*distlsh\.kernels.*import.*$|^\s*import distlsh.*$", path.read_text(), re.M)
         odd = [line for line in named if not re.match(r"from distlsh\.kernels\.\w+ import", line)]
         assert not odd, f"{path.name}: {odd}"
+
+
+def test_code_with_checked_bounds_has_a_cache_of_its_own(monkeypatch):
+    """A build with NUMBA_BOUNDSCHECK=1 never loads kernels that were compiled without checks."""
+    path = FOLDER / "rotation.py"
+    usual = cache_dir(path)
+    monkeypatch.setattr(config, "BOUNDSCHECK", 1)
+    assert cache_dir(path) != usual
