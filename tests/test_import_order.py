@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "distlsh"
 ORDER = [
     "errors",
     "constants",
+    "files",
     "config",
     "kernels",
     "shm",

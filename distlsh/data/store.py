@@ -6,10 +6,10 @@ from, and of each array its shape, its CRC-32 and the CRC-32 of sampled windows;
 carries a checksum of itself.
 
 Checking at opening: ``meta.json`` and every file's header and size always; the full
-CRC-32 at the first opening and again whenever a file's size or modification time is
-not the one noted in ``verified.json`` after the last full check; otherwise only the
-sampled windows (`_N_WINDOWS` of `_WINDOW_BYTES` an array), some milliseconds.
-`verify_store` does the full check on demand.
+CRC-32, and that every id lies where kernels may use it, at the first opening and again
+whenever a file's size or modification time is not the one noted in ``verified.json``
+after the last full check; otherwise only the sampled windows (`_N_WINDOWS` of
+`_WINDOW_BYTES` an array), some milliseconds.  `verify_store` does the full check on demand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 from distlsh.constants import FLOAT, ID, OFFSET, STORE_VERSION
 from distlsh.data.block import RowBlock
 from distlsh.data.dataset import Dataset
+from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
+from distlsh.files import read_json
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "indptr": OFFSET,
@@ -42,6 +44,8 @@ _HEADER_BYTES = 128
 _WINDOW_BYTES = 4096
 _N_WINDOWS = 16
 _CRC_BLOCK = 1 << 22
+_CHECKS = 2
+"""Number of the full check that ``verified.json`` notes: 2 has looked at ids too."""
 
 
 def _npy_header(dtype: np.dtype[Any], length: int) -> bytes:
@@ -165,32 +169,38 @@ def _checksum(content: dict[str, Any]) -> int:
 def read_meta(path: Path) -> dict[str, Any]:
     """Return ``meta.json`` of a store; StoreError if it is missing, damaged or of another version."""
     try:
-        content = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        content = read_json(path / "meta.json")
         checksum = content.pop("checksum")
     except FileNotFoundError:
         raise StoreError(f"{path}: no data store (meta.json is missing)") from None
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, OSError) as error:
         raise StoreError(f"{path}: meta.json is damaged ({error})") from error
     if content.get("version") != STORE_VERSION:
         raise StoreError(f"{path}: store version {content.get('version')}, expected {STORE_VERSION}")
     if checksum != _checksum(content):
         raise StoreError(f"{path}: meta.json does not match its checksum")
-    return content  # type: ignore[no-any-return]
+    try:
+        check_meta(content)
+    except ValueError as error:
+        raise StoreError(f"{path}: meta.json does not describe a store ({error})") from error
+    return content
 
 
 def open_store(path: Path, *, verify: bool = False) -> Dataset:
     """Map the store ``path``; StoreError if anything about it is not as written.
 
-    verify  check the full checksums even if the files look unchanged
+    verify  check the full checksums, and every id, even if the files look unchanged
     """
     meta = read_meta(path)
     stats = {name: _check_file(path, name, meta["arrays"][name]) for name in _DTYPES}
-    if verify or _noted(path) != stats:
+    noted = {**stats, "checks": _CHECKS}
+    arrays = {name: _map(path, name, meta["arrays"][name]["length"]) for name in _DTYPES}
+    if verify or _noted(path) != noted:
         _verify_full(path, meta)
-        _note(path, stats)
+        _verify_ids(path, meta, arrays)
+        _note(path, noted)
     else:
         _verify_sample(path, meta)
-    arrays = {name: _map(path, name, meta["arrays"][name]["length"]) for name in _DTYPES}
     return Dataset(
         **arrays,
         n_features=meta["n_features"],
@@ -239,6 +249,23 @@ def _verify_full(path: Path, meta: dict[str, Any]) -> None:
             raise StoreError(f"{path / name}.npy: does not match its checksum")
 
 
+def _verify_ids(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise StoreError unless every row's ids lie in the store and within its numbers of ids."""
+    from distlsh.kernels.checks import GOOD, first_bad_row
+
+    for starts, ids, n in (("indptr", "indices", "n_features"), ("label_indptr", "labels", "n_labels")):
+        bad = int(first_bad_row(arrays[starts], arrays[ids], 0, len(arrays[ids]), meta[n]))
+        if bad != GOOD:
+            raise StoreError(
+                f"{path / ids}.npy: row {bad} does not hold ascending ids in [0, {meta[n]}); "
+                "parse the data again"
+            )
+    values = arrays["values"]
+    for first in range(0, len(values), _CRC_BLOCK):
+        if not np.isfinite(values[first : first + _CRC_BLOCK]).all():
+            raise StoreError(f"{path / 'values'}.npy: holds NaN or infinity; parse the data again")
+
+
 def _verify_sample(path: Path, meta: dict[str, Any]) -> None:
     for name, entry in meta["arrays"].items():
         if _sample_crc(path / f"{name}.npy") != entry["sample_crc32"]:
@@ -268,14 +295,14 @@ def sample_digest(path: Path) -> str:
 
 def _noted(path: Path) -> Any:
     try:
-        return json.loads((path / "verified.json").read_text(encoding="utf-8"))
+        return read_json(path / "verified.json")
     except (OSError, ValueError):
         return None
 
 
-def _note(path: Path, stats: dict[str, list[int]]) -> None:
+def _note(path: Path, noted: dict[str, Any]) -> None:
     with suppress(OSError):  # a store on a read-only file system is checked in full each time
-        write_json(path / "verified.json", stats)
+        write_json(path / "verified.json", noted)
 
 
 def _map(path: Path, name: str, length: int) -> Any:

@@ -14,6 +14,11 @@ from distlsh.lsh.families.base import describe
 from distlsh.lsh.transforms import extra_dims
 
 MAX_BUCKETS = 1 << 24
+MAX_HASHES = 256
+"""Hashes of a code: far more than any bucket count needs, and few enough to compute with."""
+
+MAX_CODE_BITS = 62
+MAX_DIMS = (1 << 31) - 1
 MAX_HITS = (1 << 16) - 2
 """Buckets that a query may read: its hits are counted in 16 bits."""
 
@@ -181,6 +186,10 @@ class HashSpec:
         for name, least in least_of:
             if getattr(self, name) < least:
                 raise ConfigError(f"lsh.{name} is {getattr(self, name)}; it must be {least} or more")
+        # Before any power of them is computed: a spec may come from a file.
+        for name, most in (("n_hashes", MAX_HASHES), ("code_bits", MAX_CODE_BITS), ("n_dims", MAX_DIMS)):
+            if getattr(self, name) > most:
+                raise ConfigError(f"lsh.{name} is {getattr(self, name)}; it must be {most} or less")
         buckets_read = self.n_tables * (1 + self.n_probes)
         if buckets_read > MAX_HITS:
             raise ConfigError(

@@ -12,14 +12,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distlsh.config.schema import Policy
 from distlsh.errors import ConfigError, ResourceError, StoreError, UsageError
-from distlsh.lsh.layout import GENERATION, SHARED, table_specs
+from distlsh.files import load_npy, read_json
+from distlsh.lsh.checks import check_contents, check_shapes
+from distlsh.lsh.layout import SHARED
 from distlsh.lsh.spec import HashSpec
 
 Array = NDArray[Any]
@@ -27,6 +28,9 @@ Array = NDArray[Any]
 FORMAT = "distlsh-tables"
 VERSION = 1
 _MANIFEST = "manifest.json"
+
+ARRAYS = ("ids", "sizes", "seen", "unpaired", "center", "max_norm", "codes", "weights", "sketch")
+"""What is written of tables; weights and sketch where there are some."""
 
 
 def write_tables(
@@ -53,35 +57,36 @@ def write_tables(
 
 
 def read_tables(path: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Array], HashSpec, dict[str, Any]]:
-    """Return arrays by name, the hash functions, and what else the manifest says.
+    """Return arrays of one buffer by name, the hash functions, and what else the manifest says.
+
+    verify  compare checksums, and look at each id, size and code; shapes and types are always looked at
 
     Raises StoreError, naming the file, if something is missing, damaged or of another kind.
     """
     manifest = _read_manifest(path)
     try:
         spec = HashSpec(**manifest["spec"])
-        entries = dict(manifest["arrays"])
-        _check_arrays(entries, spec, manifest["policy"])
-        int(manifest["seed"])
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        names = [name for name in ARRAYS if name in manifest["arrays"]]
+        entries = {name: _entry(manifest["arrays"][name]) for name in names}
+        policy, manifest["seed"] = str(manifest["policy"]), int(manifest["seed"])
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise StoreError(f"{path / _MANIFEST}: does not describe tables ({error}); save them anew") from error
     arrays = {name: _read_array(path / f"{name}.npy", entry, mmap, verify) for name, entry in entries.items()}
-    return arrays, spec, manifest
+    try:
+        named = {f"tables.{name}": array for name, array in arrays.items()}
+        buffered = {name: array if name in SHARED else array[np.newaxis] for name, array in named.items()}
+        n_rows = len(arrays["codes"]) if "codes" in arrays else 0
+        check_shapes(buffered, spec, n_rows, policy, buffers=1)
+        if verify:
+            check_contents(buffered, spec, n_rows, 0, policy)
+    except StoreError as error:
+        raise StoreError(f"{path / _MANIFEST}: does not describe tables ({error}); save them anew") from None
+    return buffered, spec, manifest
 
 
-def _check_arrays(entries: Mapping[str, Mapping[str, Any]], spec: HashSpec, policy: str) -> None:
-    """Raise ValueError unless there are the arrays, of the shapes, that tables of these settings have."""
-    if policy not in get_args(Policy):
-        raise ValueError(f"a bucket policy of {policy!r}")
-    n_rows, bucket_size = entries["codes"]["shape"][0], entries["ids"]["shape"][-1]
-    sketch = "sketch" in entries
-    for wanted in table_specs(spec, n_rows, bucket_size, policy=policy, sketch=sketch, buffers=1):
-        if wanted.name == GENERATION:
-            continue
-        name = wanted.name.removeprefix("tables.")
-        shape = wanted.shape if wanted.name in SHARED else wanted.shape[1:]
-        if tuple(entries[name]["shape"]) != shape:
-            raise ValueError(f"{name} of shape {entries[name]['shape']} is not of these hash functions")
+def _entry(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a manifest says of an array; KeyError or TypeError where it does not."""
+    return {name: given[name] for name in ("shape", "dtype", "n_bytes", "crc32")}
 
 
 def _is_ours(path: Path) -> bool:
@@ -132,14 +137,14 @@ def _replace(temporary: Path, path: Path) -> None:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / _MANIFEST
     try:
-        manifest = json.loads(file.read_text())
+        manifest = read_json(file)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path}: holds no tables ({_MANIFEST} is missing); name the folder saved"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{file}: cannot be read ({error}); save the tables anew") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: is not of tables; name a folder that Tables.save wrote")
     if manifest.get("version") != VERSION:
         raise StoreError(
@@ -155,8 +160,8 @@ def _read_array(file: Path, entry: Mapping[str, Any], mmap: bool, verify: bool) 
             raise StoreError(
                 f"{file}: {file.stat().st_size} bytes, {entry['n_bytes']} were saved; save the tables anew"
             )
-        array: Array = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False).view(np.ndarray)
-    except (OSError, ValueError, KeyError) as error:
+        array = load_npy(file, mmap=mmap)
+    except (OSError, ValueError) as error:
         raise StoreError(f"{file}: cannot be read ({error}); save the tables anew") from error
     if list(array.shape) != entry["shape"] or array.dtype.str != entry["dtype"]:
         raise StoreError(

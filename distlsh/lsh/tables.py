@@ -14,10 +14,10 @@ from distlsh.config.schema import Policy
 from distlsh.constants import EMPTY
 from distlsh.errors import ConfigError, ShapeError, UsageError
 from distlsh.kernels.tables import FIFO, RESERVOIR, copy_changed, insert_rows, move_rows, remove_rows
-from distlsh.lsh.layout import GENERATION, N_BUFFERS, SHARED, table_specs
+from distlsh.lsh.layout import GENERATION, N_BUFFERS, table_specs
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.stats import TableStats
-from distlsh.lsh.storage import read_tables, write_tables
+from distlsh.lsh.storage import ARRAYS, read_tables, write_tables
 
 __all__ = ["GENERATION", "N_BUFFERS", "POLICIES", "TableStats", "Tables", "table_specs"]
 
@@ -30,8 +30,6 @@ _CODES = {"fifo": FIFO, "reservoir": RESERVOIR}
 
 _MANY = 4096
 """Ids whose insertion into empty buckets is worth a sort by rank, and a pass over all counts."""
-
-_SAVED = ("ids", "sizes", "seen", "unpaired", "center", "max_norm", "codes", "weights", "sketch")
 
 
 class Tables:
@@ -105,14 +103,12 @@ class Tables:
 
         mmap    map the files read-only, so that all processes that do share their pages; the tables
                 can then be read, not changed
-        verify  compare checksums, which reads the files once; sizes are always compared
+        verify  compare checksums and look at every id, which reads the files; sizes are always compared
 
         Raises StoreError, naming the file, for a damaged or foreign folder.
         """
         arrays, spec, settings = read_tables(Path(path), mmap=mmap, verify=verify)
-        named = {f"tables.{name}": array for name, array in arrays.items()}
-        buffered = {name: array if name in SHARED else array[np.newaxis] for name, array in named.items()}
-        return cls(buffered, 0, settings["policy"], settings["seed"], spec)
+        return cls(arrays, 0, settings["policy"], settings["seed"], spec)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tables to a folder: ``.npy`` files and a manifest; tables saved there are replaced.
@@ -122,7 +118,7 @@ class Tables:
         """
         if self.spec is None:
             raise UsageError("only tables that know how rows were hashed can be saved; give Tables a spec")
-        arrays = {name: getattr(self, name) for name in _SAVED if getattr(self, name) is not None}
+        arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
         write_tables(Path(path), arrays, self.spec, {"policy": self.policy, "seed": self.seed})
 
     @property

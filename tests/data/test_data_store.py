@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -495,3 +496,64 @@ def test_the_user_cache_follows_the_environment(monkeypatch):
     monkeypatch.delenv("DISTLSH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
     assert cache.user_cache_dir() == Path("/b/distlsh/data")
+
+
+def crafted(source: Path, name: str, at: int, value: float, **sizes: int) -> Path:
+    """The store of ``source`` with one number replaced, and all checksums made to fit."""
+    path = open_dataset(source).path
+    assert path is not None
+    array = np.load(path / f"{name}.npy")
+    if len(array):
+        array[at] = value
+    with (path / f"{name}.npy").open("r+b") as file:
+        file.seek(store._HEADER_BYTES)
+        file.write(array.tobytes())
+    meta = json.loads((path / "meta.json").read_text())
+    del meta["checksum"]
+    meta |= sizes
+    meta["arrays"][name]["crc32"] = zlib.crc32(array.tobytes())
+    meta["arrays"][name]["sample_crc32"] = store._sample_crc(path / f"{name}.npy")
+    store.write_json(path / "meta.json", {**meta, "checksum": store._checksum(meta)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "what"),
+    [
+        ("indices", 0, 10, "indices.npy: row 0"),
+        ("indices", 2, -1, "indices.npy: row 1"),
+        ("indices", 1, 1, "indices.npy: row 0"),
+        ("labels", 2, 5, "labels.npy: row 2"),
+        ("indptr", 1, 4, "indices.npy: row 0"),
+        ("indptr", 1, -(2**63), "indices.npy: row 0"),
+        ("indptr", 0, 1, "indices.npy: row 0"),
+        ("label_indptr", 3, 2, "labels.npy: row 3"),
+        ("values", 1, np.inf, "NaN or infinity"),
+    ],
+)
+def test_ids_out_of_range_are_refused_though_all_checksums_fit(source, name, at, value, what):
+    """Kernels do not check ids, so a store whose ids do not fit its sizes is never opened."""
+    path = crafted(source, name, at, value)
+    with pytest.raises(StoreError, match=what):
+        store.open_store(path)
+
+
+def test_a_store_noted_as_checked_before_ids_were_is_checked_again(source):
+    """What an earlier version noted does not count as a look at ids."""
+    path = crafted(source, "labels", 0, 4)
+    stats = {
+        name: store._check_file(path, name, store.read_meta(path)["arrays"][name]) for name in store._DTYPES
+    }
+    (path / "verified.json").write_text(json.dumps(stats))
+    with pytest.raises(StoreError, match="row 0"):
+        store.open_store(path)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"n_features": 2**40}, {"n_features": "10"}, {"n_labels": -1}, {"n_rows": 2}, {"sources": [3]}]
+)
+def test_a_store_that_says_what_cannot_be_is_refused(source, sizes):
+    """Sizes of the wrong type or range are an error about meta.json, before anything is allocated."""
+    path = crafted(source, "labels", 0, 0, **sizes)
+    with pytest.raises(StoreError, match=r"meta\.json does not describe a store"):
+        store.open_store(path)

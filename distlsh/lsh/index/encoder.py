@@ -35,6 +35,11 @@ def sketch_bytes(n_components: int) -> tuple[int, int]:
     return LINE, LINE if n_components - FIRST <= FIRST + _SPARED else 2 * LINE
 
 
+def set_bytes(n_dims: int) -> int:
+    """Return the bytes of a set of ``n_dims`` possible members as bits, its size behind them."""
+    return LINE * -(-(-(-n_dims // 8) + BIAS) // LINE)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """How vectors become codes and sketches.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from distlsh.errors import ConfigError
-from distlsh.kernels.index_sketch import BIAS, LARGEST, LINE
+from distlsh.kernels.index_sketch import LARGEST, LINE
 from distlsh.lsh import transforms
 from distlsh.lsh.index import arrays, settings
-from distlsh.lsh.index.encoder import FIRST, SECOND, Encoder
+from distlsh.lsh.index.encoder import FIRST, SECOND, Encoder, set_bytes
 from distlsh.lsh.index.inputs import as_dense
 from distlsh.lsh.index.metrics import normalised
 from distlsh.lsh.index.projection import SAMPLE, Projection
@@ -51,8 +51,8 @@ def fit_encoder(rows: Rows, params: dict[str, Any]) -> Encoder:
         **others,
     )
     if projection is None or components is None:
-        set_bytes = _set_bytes(rows) if metric == "jaccard" else 0
-        return Encoder(spec, metric, max_norm, _center(rows, family, metric), set_bytes=set_bytes)
+        kept = _set_bytes(rows) if metric == "jaccard" else 0
+        return Encoder(spec, metric, max_norm, _center(rows, family, metric), set_bytes=kept)
     # Sparse rows are scored as fast as sketches of them would be.
     scale = 0.0 if isinstance(rows, SparseRows) else _scale(components)
     return Encoder(spec, metric, max_norm, None, projection, scale)
@@ -116,8 +116,8 @@ def _center(rows: Rows, family: str, metric: str) -> Floats | None:
 def _set_bytes(rows: Rows) -> int:
     """Return the bytes of a set as bits where comparing these is cheaper than going over its members."""
     assert isinstance(rows, SparseRows)
-    lines = -(-(-(-rows.n_dims // 8) + BIAS) // LINE)
-    return LINE * lines if lines <= _MEMBERS_A_LINE * len(rows.indices) / rows.n_rows else 0
+    n_bytes = set_bytes(rows.n_dims)
+    return n_bytes if n_bytes // LINE <= _MEMBERS_A_LINE * len(rows.indices) / rows.n_rows else 0
 
 
 def _l2_width(vectors: Rows) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from distlsh.errors import NotFittedError, UsageError
+from distlsh.errors import NotFittedError, StoreError, UsageError
 from distlsh.lsh.index import inputs, settings, storage
 from distlsh.lsh.index.candidates import candidate_rows
 from distlsh.lsh.index.encoder import Encoder
@@ -282,17 +282,22 @@ class LSHIndex:
         storage.save(path, self.get_params(), state.encoder, state.segments, state.next_id)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], mmap: bool = True) -> LSHIndex:
+    def load(cls, path: str | os.PathLike[str], mmap: bool = True, *, verify: bool = True) -> LSHIndex:
         """Return the index saved at ``path``.
 
-        mmap  map the files: nothing is read before it is needed, and processes share the memory;
-              otherwise read them
+        mmap    map the files: vectors and sketches are not read before they are needed, and processes
+                share the memory; otherwise read them
+        verify  look at every id and place in the tables, and in sparse rows, which reads these; without
+                it, files that are not as `save` wrote them can crash a search
 
         Adding and removing change the index in memory, never the files.
-        Raises StoreError if there is no index of this version.
+        Raises StoreError if there is no index of this version, or it is damaged.
         """
-        params, encoder, segments, next_id = storage.load(path, mmap)
-        index = cls(**params)
+        params, encoder, segments, next_id = storage.load(path, mmap, verify)
+        try:
+            index = cls(**params)
+        except (TypeError, UsageError) as error:
+            raise StoreError(f"{path}: the index is damaged ({error}); save it again") from None
         index._state = _State(encoder, segments, next_id)
         return index
 

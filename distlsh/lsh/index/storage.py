@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import DistlshError, StoreError, UsageError
+from distlsh.files import load_npy, read_json
 from distlsh.lsh.index import arrays
+from distlsh.lsh.index.checks import check_encoder, check_segment
 from distlsh.lsh.index.encoder import Encoder
 from distlsh.lsh.index.projection import Projection
 from distlsh.lsh.index.segment import Segment
-from distlsh.lsh.rows import Rows, SparseRows, n_rows
+from distlsh.lsh.rows import Rows, SparseRows
 from distlsh.lsh.spec import HashSpec
 
 VERSION = 1
@@ -69,24 +71,30 @@ def save(
 
 
 def load(
-    path: str | os.PathLike[str], mmap: bool
+    path: str | os.PathLike[str], mmap: bool, verify: bool
 ) -> tuple[dict[str, Any], Encoder, tuple[Segment, ...], int]:
-    """Return the parameters, encoder, segments and next id of a saved index."""
+    """Return the parameters, encoder, segments and next id of a saved index.
+
+    verify  look at every id and place of the tables, and of sparse rows
+
+    Raises StoreError for anything that searches could not trust.
+    """
     source = Path(path)
     try:
-        meta = json.loads((source / _META).read_text())
+        meta = read_json(source / _META)
         if meta["version"] != VERSION:
-            raise StoreError(f"{source}: an index of version {meta['version']}; this distlsh reads {VERSION}")
+            raise StoreError(f"an index of version {meta['version']}; this distlsh reads {VERSION}")
         read = _Reader(source, mmap)
         encoder = _encoder(meta, read)
+        n_dims, next_id = int(meta["n_dims"]), int(meta["next_id"])
         segments = tuple(_segment(meta, number, read) for number in range(len(meta["segments"])))
-        _check(source, meta, encoder, segments)
-        return meta["params"], encoder, segments, int(meta["next_id"])
+        check_encoder(encoder, n_dims, sparse=bool(meta["sparse"]))
+        for number, segment in enumerate(segments):
+            check_segment(segment, number, encoder, n_dims, next_id, verify=verify)
+        return dict(meta["params"]), encoder, segments, next_id
     except FileNotFoundError as error:
         raise StoreError(f"{source}: no index, or not a whole one: {error}; save it again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DistlshError):
-            raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, DistlshError) as error:
         raise StoreError(f"{source}: the index is damaged ({error}); save it again") from error
 
 
@@ -96,10 +104,12 @@ class _Reader:
 
     def __call__(self, name: str, copy: bool = False) -> NDArray[Any]:
         file = self._source / f"{name}.npy"
-        if not self._mmap or copy:
-            return arrays.copied(np.load(file, allow_pickle=False))
-        found = np.load(file, allow_pickle=False, mmap_mode="r") if file.stat().st_size else None
-        return np.asarray(found)
+        try:
+            if not self._mmap or copy:
+                return arrays.copied(load_npy(file, mmap=False))
+            return load_npy(file, mmap=True)
+        except ValueError as error:
+            raise StoreError(f"{file.name}: {error}") from None
 
     def has(self, name: str) -> bool:
         return (self._source / f"{name}.npy").is_file()
@@ -129,8 +139,8 @@ def _encoder(meta: dict[str, Any], read: _Reader) -> Encoder:
         projection = Projection(*(read(f"projection.{name}", copy=True) for name in _PROJECTION))
     center = read("center", copy=True) if read.has("center") else None
     spec = HashSpec(**meta["spec"])
-    kept = meta["scale"], meta["set_bytes"]
-    return Encoder(spec, meta["metric"], meta["max_norm"], center, projection, *kept)
+    kept = float(meta["scale"]), int(meta["set_bytes"])
+    return Encoder(spec, str(meta["metric"]), float(meta["max_norm"]), center, projection, *kept)
 
 
 def _segment(meta: dict[str, Any], number: int, read: _Reader) -> Segment:
@@ -139,27 +149,10 @@ def _segment(meta: dict[str, Any], number: int, read: _Reader) -> Segment:
 
     rows: Rows
     if meta["sparse"]:
-        rows = SparseRows(part("indptr"), part("indices"), part("values"), meta["n_dims"])
+        rows = SparseRows(part("indptr"), part("indices"), part("values"), int(meta["n_dims"]))
     else:
         rows = part("rows")
     return Segment(rows, **{name: part(name) for name in _PARTS}, _idle=[])
-
-
-def _check(source: Path, meta: dict[str, Any], encoder: Encoder, segments: Sequence[Segment]) -> None:
-    """Raise StoreError where arrays do not fit one another: kernels trust their shapes."""
-    spec = encoder.spec
-    for number, (segment, n) in enumerate(zip(segments, meta["segments"], strict=True)):
-        wanted = {
-            "labels": (n,),
-            "sketches": (n, encoder.sketch_bytes[0]),
-            "details": (n, encoder.sketch_bytes[1]),
-            "starts": (spec.n_tables, spec.n_buckets + 1),
-            "ids": (spec.n_tables, n),
-            "removed": (n,),
-        }
-        shapes = {name: getattr(segment, name).shape for name in wanted}
-        if shapes != wanted or n_rows(segment.rows) != n:
-            raise StoreError(f"{source}: the arrays of segment {number} do not fit; save the index again")
 
 
 def _put(temporary: Path, target: Path) -> None:
