@@ -56,6 +56,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("energy", "not measured" if s.energy_j is None else f"{s.energy_j:,.0f} J"),
         ("worker restarts", str(s.worker_restarts)),
         *_repeated(s),
+        *_saving(s),
     ]
     return [("Accuracy", accuracy), ("Work", work), ("Cost", cost)]
 
@@ -64,6 +65,12 @@ def _repeated(s: Summary) -> list[Row]:
     # Only where a worker died in the middle of its work.
     n = s.repeated_samples + s.repeated_pretrained
     return [("samples trained more than once", count(n))] if n else []
+
+
+def _saving(s: Summary) -> list[Row]:
+    if not s.save_s:
+        return []
+    return [("saving, of it with work waiting", f"{duration(s.save_s)}, {duration(s.save_stall_s)}")]
 
 
 def _hidden(s: Summary) -> list[Row]:

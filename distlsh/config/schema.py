@@ -194,6 +194,7 @@ class EvalConfig(_Group, frozen=True):
 
 class CheckpointConfig(_Group, frozen=True):
     interval: Count = 0  # samples between checkpoints; 0: after each epoch
+    interval_s: Rate = 600.0  # seconds from a checkpoint to the next, in the pretraining too; 0: none by time
     keep: Positive = 2
     optimizer_state: bool = True  # also in the final checkpoint; those before it always have it
 

@@ -14,31 +14,43 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from distlsh.constants import CHECKPOINT_VERSION
 from distlsh.errors import CheckpointError, ResourceError
-
-Array = NDArray[Any]
+from distlsh.model.array_files import Array, check_crc, check_size, load_array, write_array
 
 MANIFEST = "manifest.json"
 FOLDER = "checkpoints"  # of a run directory
 
 _TEMPORARY = ".tmp-"
-_BLOCK_BYTES = 16 << 20
 _THREADS = 4  # checksums and writes release the GIL
+_LIVE_THREADS = 2  # where others are at work
+_COPIED_LAST = (".state1", ".state2", ".clock", ".dirty")
 _SPARE_BYTES = 1 << 20  # headers, manifest and folders
 _LOWER = "free some space, move the run with run.dir, or lower checkpoint.keep or model.hidden"
 
 log = logging.getLogger(__name__)
+
+
+class Moment(Enum):
+    """How far a checkpoint has come."""
+
+    BLOCK = "a block is about to be written"
+    ARRAYS = "the arrays are written, the manifest is not"
+    WRITTEN = "all is written and not in its place"
+    IN_PLACE = "the checkpoint is in its place"
+
+
+Watch = Callable[[Moment], None]
 
 
 class LatestCheckpoint(NamedTuple):
@@ -54,6 +66,9 @@ def write_checkpoint(
     arrays: Mapping[str, Array],
     state: Mapping[str, Any],
     keep: int,
+    *,
+    live: bool = False,
+    watch: Watch = lambda _: None,
 ) -> Path:
     """Write ``folder/name`` and return its path; then remove all but the ``keep`` newest.
 
@@ -62,6 +77,11 @@ def write_checkpoint(
     arrays  name -> array, any dtype without objects; written as ``<name>.npy``
     state   JSON values (NumPy numbers too)
     keep    at least 1, this one included
+    live    others change the arrays meanwhile.  Each block is then as it was at one moment, and
+            weights are copied before optimiser states, these before clocks, these before dirty marks:
+            whoever changes a row marks it afterwards, so no changed row is without its mark
+    watch   called, from several threads, before each block, when all arrays are written, when all is
+            written and not in its place, and at the end; what it raises before then ends the writing
 
     Needs free space for one more checkpoint than is kept.  Raises ResourceError if the
     disk cannot hold it, CheckpointError if another process writes there or a name cannot
@@ -77,7 +97,8 @@ def write_checkpoint(
         _check_space(folder, arrays)
         temporary = folder / f"{_TEMPORARY}{target.name}"
         try:
-            _write_all(temporary, arrays, state, _next_sequence(folder))
+            _write_all(temporary, arrays, state, _next_sequence(folder), live, watch)
+            watch(Moment.WRITTEN)
             os.rename(temporary, target)
             _sync_folder(folder)
         except OSError as error:
@@ -86,6 +107,7 @@ def write_checkpoint(
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        watch(Moment.IN_PLACE)
         _prune(folder, keep)
     return target
 
@@ -104,7 +126,9 @@ def read_checkpoint(
     path = Path(path)
     content = _read_manifest(path)
     _check_files(path, content, verify)
-    arrays = {name: _load(path / entry["file"], entry, mmap) for name, entry in content["arrays"].items()}
+    arrays = {
+        name: load_array(path / entry["file"], entry, mmap) for name, entry in content["arrays"].items()
+    }
     return arrays, content["state"]
 
 
@@ -203,55 +227,38 @@ def _write_error(error: OSError, folder: Path, arrays: Mapping[str, Array]) -> E
     )
 
 
-def _write_all(temporary: Path, arrays: Mapping[str, Array], state: Mapping[str, Any], sequence: int) -> None:
+def _write_all(
+    temporary: Path,
+    arrays: Mapping[str, Array],
+    state: Mapping[str, Any],
+    sequence: int,
+    live: bool,
+    watch: Watch,
+) -> None:
     temporary.mkdir()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        entries = pool.map(lambda item: _write_array(temporary, *item), arrays.items())
-        content = {
-            "version": CHECKPOINT_VERSION,
-            "sequence": sequence,
-            "arrays": dict(zip(arrays, entries, strict=True)),
-            "state": dict(state),
-        }
+    entries: dict[str, Any] = {}
+
+    def write(name: str) -> dict[str, Any]:
+        return write_array(temporary, name, arrays[name], partial(watch, Moment.BLOCK))
+
+    with ThreadPoolExecutor(_LIVE_THREADS if live else _THREADS) as pool:
+        for names in _in_turns(arrays) if live else [list(arrays)]:
+            entries.update(zip(names, pool.map(write, names), strict=True))
+    watch(Moment.ARRAYS)
+    content = {
+        "version": CHECKPOINT_VERSION,
+        "sequence": sequence,
+        "arrays": {name: entries[name] for name in arrays},
+        "state": dict(state),
+    }
     _write_manifest(temporary, content)
     _sync_folder(temporary)
 
 
-def _write_array(folder: Path, name: str, array: Array) -> dict[str, Any]:
-    """Stream one array in ``.npy`` format, and return its entry in the manifest."""
-    array = np.asarray(array, order="C")
-    path = folder / f"{name}.npy"
-    with open(path, "wb", buffering=0) as file:
-        writer = _ChecksumWriter(file)
-        npy.write_array_header_2_0(writer, npy.header_data_from_array_1_0(array))
-        data = array.reshape(-1).view(np.uint8).data
-        for start in range(0, len(data), _BLOCK_BYTES):
-            writer.write(data[start : start + _BLOCK_BYTES])
-        os.fsync(file.fileno())
-    return {
-        "file": path.name,
-        "shape": list(array.shape),
-        "dtype": array.dtype.str,
-        "n_bytes": writer.n_bytes,
-        "crc32": writer.crc,
-    }
-
-
-class _ChecksumWriter:
-    """Writes whole buffers to an unbuffered file, and sums up what it wrote."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.crc = 0
-        self.n_bytes = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        self.crc = zlib.crc32(data, self.crc)
-        self.n_bytes += len(data)
-        rest = memoryview(data)
-        while len(rest):
-            rest = rest[self._file.write(rest) :]
-        return len(data)
+def _in_turns(arrays: Mapping[str, Array]) -> list[list[str]]:
+    """Return the names in groups; each is wholly copied before the next is begun."""
+    first = [name for name in arrays if not name.endswith(_COPIED_LAST)]
+    return [first, *([name for name in arrays if name.endswith(end)] for end in _COPIED_LAST)]
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
@@ -343,41 +350,7 @@ def _check_files(path: Path, content: dict[str, Any], verify: bool) -> None:
     """Compare sizes, and with ``verify`` checksums, of all files with the manifest."""
     entries = list(content["arrays"].values())
     for entry in entries:
-        _check_size(path / entry["file"], entry["n_bytes"])
+        check_size(path / entry["file"], entry["n_bytes"])
     if verify:
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(lambda entry: _check_crc(path / entry["file"], entry["crc32"]), entries))
-
-
-def _check_size(file: Path, expected: int) -> None:
-    try:
-        size = file.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{file}: {error.strerror}; restore it, or use another checkpoint") from error
-    if size != expected:
-        raise CheckpointError(
-            f"{file}: {size:,} bytes, {expected:,} were written; restore it, or use another checkpoint"
-        )
-
-
-def _check_crc(file: Path, expected: int) -> None:
-    crc = 0
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
-    try:
-        with open(file, "rb", buffering=0) as source:
-            while n_read := source.readinto(buffer):
-                crc = zlib.crc32(buffer[:n_read], crc)
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read: {error.strerror}; use another checkpoint") from error
-    if crc != expected:
-        raise CheckpointError(f"{file}: damaged, its checksum differs; restore it, or use another checkpoint")
-
-
-def _load(file: Path, entry: dict[str, Any], mmap: bool) -> Array:
-    try:
-        array: Array = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); use another checkpoint") from error
-    if list(array.shape) != entry["shape"] or array.dtype.str != entry["dtype"]:
-        raise CheckpointError(f"{file}: its header is damaged; restore it, or use another checkpoint")
-    return np.asarray(array)
+            list(pool.map(lambda entry: check_crc(path / entry["file"], entry["crc32"]), entries))

@@ -44,9 +44,21 @@ class BeginTuning:
 
 @dataclass(frozen=True)
 class SaveCheckpoint:
-    """Save all persistent arrays with this position; no worker is at work."""
+    """Begin to save all persistent arrays with this position; `Saved` ends it.
+
+    quiet  nobody is at work until then; else workers go on, and the position leaves to be
+           done, perhaps once more, what they had in hand
+    last   no other save follows: the run ends
+    """
 
     position: Position
+    quiet: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class GiveUpSave:
+    """End the save under way, and leave nothing of it; `Saved` tells when, and whether it was too late."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ Action = (
     | BeginRehash
     | BeginTuning
     | SaveCheckpoint
+    | GiveUpSave
     | Restore
     | BeginEvaluation
     | EndEvaluation

@@ -77,6 +77,18 @@ class StopRequested:
     """Someone asked the run to save its state and end."""
 
 
+@dataclass(frozen=True)
+class SaveDue:
+    """So much time has passed since the last save that another is due."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The save under way has ended; ``kept``: with a checkpoint."""
+
+    kept: bool = True
+
+
 Event = (
     WorkerReady
     | WorkerLost
@@ -89,4 +101,6 @@ Event = (
     | FallBack
     | Restored
     | StopRequested
+    | SaveDue
+    | Saved
 )

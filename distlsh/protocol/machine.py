@@ -2,7 +2,8 @@
 
 A run is an agenda of steps.  A step hands tasks to workers, or waits for the
 rehasher, or is done at once.  Training can be held between chunks, so that an
-evaluation, a checkpoint or the end of the run finds the workers quiet.
+evaluation, an exact checkpoint or the end of the run finds the workers quiet.  Other
+checkpoints are written while the workers go on: see `protocol.saving`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from distlsh.errors import ProtocolError
 from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol.agenda import first_values, from_scratch, resumed
-from distlsh.protocol.ledger import Ledger, split
-from distlsh.protocol.messages import Task
+from distlsh.protocol.ledger import Ledger
+from distlsh.protocol.left import rescued
 from distlsh.protocol.plan import Plan, Position
+from distlsh.protocol.saving import Saving
 from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
+from distlsh.protocol.tasks import range_tasks, training_tasks
 
 _HISTORY = 32
 
 
-class RunMachine:
+class RunMachine(Saving):
     """Decides what coordinator, workers and rehasher do next.
 
     `handle` takes one event and returns the actions to carry out, in order.  An event
@@ -44,6 +47,7 @@ class RunMachine:
         self._wanted: list[Step] = []  # steps for which training is held
         self._stopping = False
         self._falling_back = self._restoring = False
+        super().__init__(self.position)
         self._actions: list[act.Action] = []
         self._history: deque[ev.Event] = deque(maxlen=_HISTORY)
 
@@ -79,11 +83,15 @@ class RunMachine:
             case ev.RecallMeasured(recall):
                 self._recall_measured(recall)
             case ev.FallBack():
-                self._falling_back = True
+                self._fall_back()
             case ev.Restored(saved):
                 self._restored(saved)
             case ev.StopRequested():
                 self._stopping = True
+            case ev.SaveDue():
+                self._time_has_passed()
+            case ev.Saved(kept):
+                self._saved(kept)
         self._advance()
         return self._actions
 
@@ -102,20 +110,10 @@ class RunMachine:
 
         None while nothing is learned, or when all is saved already.
         """
-        position = self.position.copy()
         if self._falling_back:
             return None  # what was learned is what went wrong
-        if not (position.samples or position.pretrained) or (position.stage == "final" and final_saved):
-            return None
-        position.rebuild = position.rebuild or self._refreshing
-        if position.stage == "final":  # what is left is an empty epoch, and what follows the last one
-            position.stage, position.epoch, position.chunks = "train", self.plan.epochs - 1, []
-            return position
         steps = [self._step, *self._agenda]
-        training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
-        if training:
-            position.chunks = [(task.first, task.last) for task in training[0].unfinished]
-        return position
+        return rescued(self.plan, self.position, steps, refreshing=self._refreshing, final_saved=final_saved)
 
     def _fail(self, why: str) -> ProtocolError:
         events = "\n  ".join(map(str, self._history))
@@ -146,12 +144,12 @@ class RunMachine:
             self._wanted.append(Evaluate("subset"))
         if plan.checkpoint_interval and position.samples >= position.next_checkpoint:
             position.next_checkpoint = position.samples + plan.checkpoint_interval
-            self._wanted.append(Save())
+            self._save_is_due()
 
     def _rehash_is_due(self) -> None:
         if self.plan.deterministic:
             self._wanted.insert(0, Refresh())
-        elif self._rehasher_ready and not self._refreshing:
+        elif self._rehasher_ready and not (self._refreshing or self._saving or self._save_due):
             self._begin_rehash(full=False)
 
     def _begin_rehash(self, full: bool) -> None:
@@ -206,13 +204,19 @@ class RunMachine:
                 step, self._step = self._step, None
                 self._end(step)
             elif not self._suspend():
+                self._begin_due_save()
                 self._hand_out()
                 return
+
+    def _fall_back(self) -> None:
+        self._falling_back = True
+        self._give_up_saving()
 
     def _restore_when_quiet(self) -> None:
         """Ask for the last checkpoint, once nobody reads or writes the arrays."""
         tuning = isinstance(self._step, Tune) and self._step.asked and not self._step.done
-        if not (self._restoring or self._refreshing or tuning) and self._ledger.quiet:
+        at_work = self._refreshing or tuning or self._saving
+        if not (self._restoring or at_work) and self._ledger.quiet:
             self._restoring = True
             self._actions.append(act.Restore())
 
@@ -224,6 +228,7 @@ class RunMachine:
         self._agenda = deque(again)
         self._step, self._ledger, self._wanted = None, Ledger(), []
         self._falling_back = self._restoring = self._redo = False
+        self._held = self._progress
 
     def _begin(self, step: Step) -> None:
         self._step = step
@@ -232,19 +237,18 @@ class RunMachine:
                 self.position.stage = step.name
                 if step.ledger is None:
                     self._write_order(step)
-                    step.ledger = Ledger(self._chunks(step))
+                    step.ledger = Ledger(training_tasks(self.plan, self.position, step))
                 self._ledger = step.ledger
             case Parallel():
-                self._ledger = Ledger(self._number(step.kind, step.n, step.size))
+                self._ledger = Ledger(range_tasks(self.position, step.kind, step.n, step.size))
             case Evaluate():
                 self._actions.append(act.BeginEvaluation(step.kind))
                 rows = self.plan.n_final_rows if step.kind == "final" else self.plan.n_eval_rows
-                self._ledger = Ledger(self._number(step.task_kind, rows, self.plan.eval_size(rows)))
+                self._ledger = Ledger(
+                    range_tasks(self.position, step.task_kind, rows, self.plan.eval_size(rows))
+                )
             case Refresh() | Tune():
                 self._ledger = Ledger()
-            case Finish(status):
-                self.finished = status
-                self._actions.append(act.Finish(status))
 
     def _complete(self, step: Step) -> bool:
         match step:
@@ -257,26 +261,24 @@ class RunMachine:
             case Parallel() | Train():
                 return self._ledger.finished
             case Save():
-                return self._save()
+                return self._save(step)
+            case Finish():
+                return not self._saving
             case Evaluate():
                 # A stop gives up the rest of an evaluation, and waits for nobody but who is in it.
                 return self._ledger.finished or (self._stopping and self._ledger.quiet)
         return True
 
-    def _save(self) -> bool:
-        if self._refreshing:  # the rehasher is writing to a buffer and to the codes
-            return False
-        self._actions.append(act.SaveCheckpoint(self.position.copy()))
-        return True
-
     def _ask_for_refresh(self, step: Refresh) -> None:
-        if not step.asked and not step.done and self._rehasher_ready and not self._refreshing:
+        idle = self._rehasher_ready and not (self._refreshing or self._saving)
+        if not step.asked and not step.done and idle:
             step.asked = True
             self._begin_rehash(step.full)
 
     def _ask_for_tuning(self, step: Tune) -> None:
         schedule = self.position.tuning
-        if schedule is None or step.asked or not self._rehasher_ready or self._refreshing:
+        idle = self._rehasher_ready and not (self._refreshing or self._saving)
+        if schedule is None or step.asked or not idle:
             return
         step.asked = True
         self._actions.append(act.BeginTuning(schedule.asked(), schedule.n))
@@ -293,6 +295,9 @@ class RunMachine:
                 self._end_pretrain_epoch()
             case Train():
                 self._end_epoch()
+            case Finish(status):
+                self.finished = status
+                self._actions.append(act.Finish(status))
 
     def _end_pretrain_epoch(self) -> None:
         self.position.pretrain_epoch += 1
@@ -302,13 +307,15 @@ class RunMachine:
 
     def _end_epoch(self) -> None:
         plan, position = self.plan, self.position
-        wanted, self._wanted = self._wanted, []
+        saves = not plan.checkpoint_interval or any(isinstance(step, Save) for step in self._wanted)
+        wanted: list[Step] = [step for step in self._wanted if not isinstance(step, Save)]
+        self._wanted = []
         position.epoch += 1
         position.chunks = None
         if position.epoch < plan.epochs:
             if plan.n_eval_rows and not plan.eval_interval:
                 wanted.append(Evaluate("subset"))
-            if not plan.checkpoint_interval:
+            if saves:
                 wanted.append(Save())
             self._agenda.extendleft(reversed([*wanted, Train()]))
             return
@@ -342,7 +349,7 @@ class RunMachine:
             case Evaluate():
                 held = self._stopping
             case step:
-                held = not isinstance(step, Parallel)
+                held = not isinstance(step, Parallel) or self._saving
         if held:
             return
         for worker in sorted(self._ready):
@@ -353,33 +360,3 @@ class RunMachine:
     def _write_order(self, step: Train) -> None:
         epoch = self.position.pretrain_epoch if step.pretrains else self.position.epoch
         self._actions.append(act.WriteOrder(epoch, step.pretrains))
-
-    def _chunks(self, step: Train) -> list[Task]:
-        plan, position = self.plan, self.position
-        epoch, chunk = position.epoch, plan.chunk
-        if step.pretrains:
-            epoch, chunk = position.pretrain_epoch, plan.pretrain_chunk
-        ranges = position.chunks
-        if ranges is None:
-            ranges = [(t.first, t.last) for t in split(step.name, plan.n_train, chunk)]
-        return [
-            Task(
-                id=self._next_id(),
-                kind=step.name,
-                first=first,
-                last=last,
-                epoch=epoch,
-                first_sample=epoch * plan.n_train + first,
-                lr_scale=position.lr_scale,
-            )
-            for first, last in ranges
-        ]
-
-    def _number(self, kind: str, n: int, size: int) -> list[Task]:
-        tasks = split(kind, n, size, epoch=self.position.epoch, first_id=self.position.next_task)
-        self.position.next_task += len(tasks)
-        return tasks
-
-    def _next_id(self) -> int:
-        self.position.next_task += 1
-        return self.position.next_task - 1

@@ -160,6 +160,9 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     # of the refreshes while training, the first tables left out
     table_stale_mean: float | None = None  # codes that had changed since they were hashed, of all hashed
     rehash_s: float = 0.0
+    # since the last resume, of writing checkpoints: in all, and while work waited for it
+    save_s: float = 0.0
+    save_stall_s: float = 0.0
     rehash_share: float | None = None  # rehasher's seconds of a core over the workers' in training tasks
     conflict_rate: float | None = None  # active outputs that another worker had (run.conflicts)
     visits_min: int | None = None  # trainings of the instance trained least (run.visits)

@@ -72,6 +72,7 @@ class Save:
     """A checkpoint."""
 
     name: str = "checkpoint"
+    asked: bool = False
 
 
 @dataclass

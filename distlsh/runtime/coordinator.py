@@ -27,9 +27,9 @@ from distlsh.protocol.messages import (
     StartTuning,
     Task,
 )
-from distlsh.protocol.plan import Position
-from distlsh.protocol.reports import Evaluation, Notice, Report, Restart, Tuned
+from distlsh.protocol.reports import Evaluation, Notice, Report, Restart
 from distlsh.runtime.assembly import Parts
+from distlsh.runtime.background import Saves, progress
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
@@ -37,7 +37,7 @@ from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.layout import touched_by
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer
-from distlsh.runtime.reporting import Meter
+from distlsh.runtime.reporting import Meter, promise
 from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.staff import News
@@ -47,19 +47,6 @@ from distlsh.transport.control import Garbage
 _POLL_S = 0.1
 _ACCOUNTS = {"evaluate": "eval", "finish": None, PRETRAIN: "pretrain"}
 """What the time of a stage is charged to, where it is not training."""
-
-
-def _progress(position: Position) -> str:
-    if position.stage == PRETRAIN:
-        return f"{position.pretrained:,} samples of the pretraining"
-    return f"{position.samples:,} samples"
-
-
-def _promise(told: Tuned) -> str:
-    return (
-        f"recall {told.recall:.3f} with {told.candidates:,.0f} candidates a sample, "
-        f"{told.n_bytes / 2**20:,.0f} MiB, chosen in {told.tune_s:.1f} s"
-    )
 
 
 class Coordinator:
@@ -90,7 +77,7 @@ class Coordinator:
         self._waiter = parts.waiter
         self._arena = parts.arena
         self._line = line_of(parts.arena, COORDINATOR)
-        self._saver = parts.saver
+        self.saves = Saves(parts.saver, config.checkpoint.interval_s, self._line, self.notice)
         self._chosen = parts.chosen
         self._run_dir = run_dir
         self._clock = clock
@@ -108,7 +95,7 @@ class Coordinator:
         self._pretraining_told = False
         self._restarts_before = 0
         self._samples_before: float | None = None  # counted before this part of the run
-        self._final_saved = machine.position.stage == "final"  # a run resumed for its last evaluation
+        self.saves.final_saved = machine.position.stage == "final"  # a run resumed for its last evaluation
 
     @property
     def train_s(self) -> float:
@@ -179,6 +166,8 @@ class Coordinator:
         for news in [*self._staff.hear(), *self._staff.check()]:
             self._take(news)
         self._hub.receive()
+        if (told := self.saves.heard()) is not None:
+            self._feed(told)
         if self._signals.requested and not self._stop_sent:
             self._stop_sent = True
             self._signals.drain()
@@ -216,7 +205,7 @@ class Coordinator:
             self._tell_tables(role)
         told = news.report
         level = "warning" if told.missing else "info"
-        self.notice(level, f"chose {self._chosen.text()}: " + (told.missing or _promise(told)))
+        self.notice(level, f"chose {self._chosen.text()}: " + (told.missing or promise(told)))
         self._feed(ev.TuningDone(told.recall))
 
     def _tell_tables(self, role: str) -> None:
@@ -253,6 +242,7 @@ class Coordinator:
             self._feed(ev.RecallMeasured(self._measured.pop()))
 
     def _charge(self) -> None:
+        self.saves.waited_for(self._machine.waits_for_save)
         stage = self._machine.stage
         if stage == "start" or not (self._machine.ready_workers or "first_task" in self._clock.marks):
             return
@@ -278,8 +268,10 @@ class Coordinator:
             case act.EndEvaluation(kind, complete):
                 if complete:
                     self._end_evaluation(kind)
-            case act.SaveCheckpoint(position):
-                self._save(position)
+            case act.SaveCheckpoint():
+                self._save(action)
+            case act.GiveUpSave():
+                self.saves.give_up()
 
     def _assign(self, worker: int, task: Task) -> None:
         failpoint(self._line, Point.ASSIGN)
@@ -328,22 +320,22 @@ class Coordinator:
         if recall is not None:
             self._measured.append(recall)
 
-    def _save(self, position: Position) -> None:
+    def _save(self, action: act.SaveCheckpoint) -> None:
         self._check_finite()
-        final = position.stage == "final"
-        self._clock.switch(None if final else "train")
-        figures = {
+        if action.quiet:
+            self._clock.switch(None if action.position.stage == "final" else "train")
+        self.saves.begin(action, self._figures())
+
+    def _figures(self) -> dict[str, Any]:
+        counters = self._arena["runtime.counters"].copy()
+        return {
             "train_s": self.train_s,
             "pretrain_s": self._clock.seconds("pretrain"),
             "eval_s": self._clock.seconds("eval"),
             "restarts": self.restarts,
-            "meter": self.meter.state(),
+            "meter": self.meter.state(counters),
+            "counters": counters.sum(axis=0).tolist(),
         }
-        failpoint(self._line, Point.SAVE_BEFORE)
-        path = self._saver.save(position, figures)
-        failpoint(self._line, Point.SAVE_AFTER)
-        self._final_saved = self._final_saved or final
-        self.notice("info", f"checkpoint {path.name} after {_progress(position)}")
 
     def _append(self, line: Report | Evaluation) -> None:
         try:
@@ -356,13 +348,10 @@ class Coordinator:
     def rescue(self) -> None:
         """Save what was learned before an error; the children are gone."""
         self.meter.repeats.all_lost()
-        position = self._machine.rescue(final_saved=self._final_saved)
-        if position is None or self.meter.non_finite:
-            return
-        try:
-            self._save(position)
-        except (DistlshError, OSError) as second:
-            self.notice("warning", f"what was learned since the last checkpoint could not be saved: {second}")
+        if self.meter.non_finite:
+            self.saves.close()
+        else:
+            self.saves.rescue(lambda saved: self._machine.rescue(final_saved=saved), self._figures)
 
     def notice(self, level: str, text: str) -> None:
         """Tell the observer and the subscribers."""
@@ -383,7 +372,7 @@ class Coordinator:
             group = "pretrain" if self._machine.position.stage == PRETRAIN else "train"
             scale = "pretrain.scale" if group == "pretrain" else "model.scale"
             raise DistlshError(
-                f"the loss is no longer a number after {_progress(self._machine.position)}; "
+                f"the loss is no longer a number after {progress(self._machine.position)}; "
                 f"lower {group}.lr (now {getattr(self._config, group).lr:g}) or {scale} and start again; "
                 f"checkpoints of before are in {self._run_dir.checkpoints}"
             )

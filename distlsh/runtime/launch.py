@@ -169,6 +169,7 @@ class _Session:
             observer=self.observer,
             signals=self.signals,
         )
+        self.stack.callback(coordinator.saves.close)  # its thread reads the arena
         if state is not None:
             coordinator.restore(state)
         for warning in warnings:
@@ -217,6 +218,8 @@ class _Session:
             table_age_s_mean=coordinator.meter.table_age_s_mean,
             table_stale_mean=coordinator.meter.table_stale_mean,
             rehash_s=round(coordinator.meter.rehash_s, 3),
+            save_s=round(coordinator.saves.seconds, 3),
+            save_stall_s=round(coordinator.saves.stalled_s, 3),
             rehash_share=coordinator.meter.rehash_share,
             conflict_rate=coordinator.meter.conflict_rate,
             visits_min=visits.least if visits is not None else None,

@@ -48,9 +48,13 @@ class Repeats:
         for worker in range(len(self._counters)):
             self.lost(worker)
 
-    def state(self) -> list[float]:
-        """Return what `restore` takes."""
-        return [float(n) for n in self._repeated]
+    def state(self, counters: NDArray[np.float64]) -> list[float]:
+        """Return what `restore` takes, for a resume that goes on from ``counters`` (f8[n_workers, 24]).
+
+        What they hold that was not acknowledged will be done again.
+        """
+        in_hand = (counters[:, _COUNTED] - self._acknowledged).sum(axis=0)
+        return [float(n) for n in self._repeated + in_hand]
 
     def restore(self, state: list[float]) -> None:
         """Go on from the counts of before a resume."""

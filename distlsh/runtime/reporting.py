@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distlsh.constants import PRETRAIN
 from distlsh.model.counters import Counter as At
-from distlsh.protocol.reports import Evaluation, Rehash, Report
+from distlsh.protocol.reports import Evaluation, Rehash, Report, Tuned
 from distlsh.runtime.repeats import Repeats
 
 _RATE_WINDOW_S = 10.0
@@ -40,8 +40,8 @@ class Meter:
         self._recall: float | None = None
         self._p_at_1: float | None = None
 
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes, as JSON values."""
+    def state(self, counters: NDArray[np.float64]) -> dict[str, Any]:
+        """Return what `restore` takes, as JSON values, for a resume that goes on from ``counters``."""
         return {
             "rehashes": self.rehashes,
             "generation": self.generation,
@@ -52,7 +52,7 @@ class Meter:
             "recall": self._recall,
             "p_at_1": self._p_at_1,
             "published_samples": self._published_samples,
-            "repeats": self.repeats.state(),
+            "repeats": self.repeats.state(counters),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -201,3 +201,11 @@ def pretrain_loss(sums: NDArray[np.float64]) -> float | None:
 
 def _share(part: float, whole: float) -> float | None:
     return float(part / whole) if whole > 0 else None
+
+
+def promise(told: Tuned) -> str:
+    """Say what is expected of hash functions that were chosen."""
+    return (
+        f"recall {told.recall:.3f} with {told.candidates:,.0f} candidates a sample, "
+        f"{told.n_bytes / 2**20:,.0f} MiB, chosen in {told.tune_s:.1f} s"
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from distlsh.constants import PRETRAIN
 from distlsh.errors import CheckpointError
 from distlsh.lsh.layout import ADDED_LATER
 from distlsh.lsh.spec import HashSpec
-from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
+from distlsh.model.checkpoint import Watch, latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
 from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.layout import comes_after_pretraining
@@ -23,6 +24,12 @@ from distlsh.shm.arena import Arena
 
 _FIXED_GROUPS = ("pretrain", "train", "rehash")
 """Settings that a run keeps when it goes on; model, lsh and data are compared as they came out."""
+
+
+class Write(Protocol):
+    """Writes a checkpoint and returns its folder; raises what `write_checkpoint` raises."""
+
+    def __call__(self, *, watch: Watch) -> Path: ...
 
 
 class Saver:
@@ -48,17 +55,18 @@ class Saver:
         self._same = same
         self._chosen = chosen
 
-    def save(self, position: Position, figures: dict[str, Any]) -> Path:
-        """Write a checkpoint and return its folder; no child may be at work.
+    def save(self, position: Position, figures: dict[str, Any], *, live: bool) -> Write:
+        """Return what writes a checkpoint of this moment's position, in any thread.
 
-        figures  what the run's reports go on from, as JSON values
+        figures  what the run's reports go on from, as JSON values: "counters", sums over the workers,
+                 and what the coordinator's `restore` takes
+        live     children go on changing weights and optimiser states, but nothing else
         """
         state = {
             "position": msgspec.to_builtins(position),
             **self._same,
             **(self._chosen.state() if self._chosen is not None else {}),
             "config": msgspec.to_builtins(self._config),
-            "counters": self._arena["runtime.counters"].sum(axis=0).tolist(),
             **figures,
         }
         name = _name(position)
@@ -67,7 +75,8 @@ class Saver:
             arrays = {key: value for key, value in arrays.items() if not comes_after_pretraining(key)}
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
-        return write_checkpoint(self._run_dir.checkpoints, name, arrays, state, self._config.checkpoint.keep)
+        keep = self._config.checkpoint.keep
+        return partial(write_checkpoint, self._run_dir.checkpoints, name, arrays, state, keep, live=live)
 
     def restore(self) -> tuple[Position, dict[str, Any], list[str]]:
         """Fill the arena from the newest whole checkpoint; return its position, state and warnings."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distlsh.errors import CheckpointError, ResourceError
-from distlsh.model import checkpoint
+from distlsh.model import array_files, checkpoint
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 
 ARRAYS = {
@@ -66,7 +66,7 @@ def test_any_array_survives_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, array: np.ndarray, block: int, order: str
 ) -> None:
     """Shapes with zeros, no dimensions or another order, in blocks of any size, and NaNs."""
-    monkeypatch.setattr(checkpoint, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(array_files, "_BLOCK_BYTES", block)
     path = write_checkpoint(tmp_path / "c", "a", {"x": np.asarray(array, order=order)}, {}, keep=1)
     read = read_checkpoint(path)[0]["x"]
     assert read.shape == array.shape

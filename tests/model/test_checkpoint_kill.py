@@ -15,7 +15,7 @@ from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_c
 WRITER = """
 import os, signal, sys
 import numpy as np
-from distlsh.model import checkpoint
+from distlsh.model import array_files, checkpoint
 
 folder, module, function, at = sys.argv[1:]
 module = {"os": os, "zlib": checkpoint.zlib}[module]
@@ -29,7 +29,7 @@ def dying(*arguments):
     return original(*arguments)
 
 checkpoint._THREADS = 1
-checkpoint._BLOCK_BYTES = 1 << 12
+array_files._BLOCK_BYTES = 1 << 12
 setattr(module, function, dying)
 checkpoint.write_checkpoint(folder, "s2", {"x": np.full(4000, 2), "y": np.ones(9)}, {"samples": 2}, keep=1)
 """

@@ -42,7 +42,9 @@ class World:
     def __init__(self, machine, seed=0, workers=2):
         self.machine, self.random = machine, random.Random(seed)
         self.busy = {}
-        self.rehashing = self.tuning = False
+        self.rehashing = self.tuning = self.saving = False
+        self.done_before = []  # what was acknowledged when the last save began
+        self.given_up = False
         self.tuned = []
         self.recalls = iter(())
         self.full = []
@@ -70,16 +72,24 @@ class World:
                 assert worker not in self.busy
                 self.busy[worker] = task
             case act.BeginRehash(full):
-                assert not self.rehashing
+                assert not self.rehashing and not self.saving
                 self.rehashing = True
                 self.full.append(full)
             case act.BeginTuning(recall, number):
-                assert not self.busy and not self.rehashing and not self.tuning
+                assert not self.busy and not self.rehashing and not self.tuning and not self.saving
                 self.tuning = True
                 self.tuned.append((recall, number))
-            case act.SaveCheckpoint(position):
-                assert not self.busy and not self.rehashing and not self.tuning, "everybody is quiet"
-                self.saved.append(position)
+            case act.SaveCheckpoint(position, quiet, last):
+                assert not self.rehashing and not self.tuning and not self.saving
+                assert not quiet or not self.busy
+                assert quiet or all(task.kind in ("train", "pretrain") for task in self.busy.values())
+                assert quiet == (last or self.machine.plan.deterministic)
+                self.saving, self.writing, self.last_save = True, position, last
+                self.given_up = False
+                self.done_before = list(self.trained)
+            case act.GiveUpSave():
+                assert self.saving
+                self.given_up = True
             case act.WriteOrder(epoch):
                 assert not self.busy
                 self.orders.append(epoch)
@@ -89,16 +99,24 @@ class World:
                 if complete:
                     self.measured += [recall for recall in [next(self.recalls, None)] if recall is not None]
             case act.Finish(status):
+                assert not self.saving
                 self.status = status
 
     def step(self, faults=0.0):
         choices = [("worker", w) for w in self.busy] + ([("rehasher", 0)] if self.rehashing else [])
         choices += [("tuner", 0)] if self.tuning else []
+        choices += [("saver", 0)] if self.saving else []
         choices += [("restart", role) for role in self.restart_later]
         kind, who = self.random.choice(choices)
         if kind == "restart":
             self.restart_later.remove(who)
             self.feed(ev.RehasherReady() if who == "rehasher" else ev.WorkerReady(who))
+        elif kind == "saver":
+            kept = not self.given_up and (self.last_save or self.random.random() >= faults)
+            self.saving = False
+            if kept:
+                self.saved.append(self.writing)
+            self.feed(ev.Saved(kept))
         elif self.random.random() < faults:
             self.kill(kind, who)
         elif kind == "worker":

@@ -35,7 +35,7 @@ def test_counts_go_on_after_a_resume():
     counters = np.zeros((1, N_COUNTERS))
     repeats = Repeats(counters)
     before._repeated[:] = 7, 8
-    repeats.restore(before.state())
+    repeats.restore(before.state(np.zeros((1, N_COUNTERS))))
     count(counters, 0, 3)
     repeats.lost(0)
     assert (repeats.samples, repeats.pretrained) == (10, 8)

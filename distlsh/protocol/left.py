@@ -1,0 +1,45 @@
+"""Where a run could go on from while work is still in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distlsh.protocol.ledger import Ledger
+from distlsh.protocol.plan import Plan, Position
+from distlsh.protocol.steps import Evaluate, Step, Train
+
+
+def with_work_in_hand(position: Position, ledger: Ledger, wanted: Sequence[Step]) -> Position:
+    """Return the position in the middle of an epoch's tasks; those in hand count as left.
+
+    wanted  steps that come before more is trained
+    """
+    position = position.copy()
+    position.chunks = [(task.first, task.last) for task in ledger.unfinished]
+    if any(isinstance(step, Evaluate) for step in wanted):
+        position.next_eval = position.samples  # due again when the run goes on
+    return position
+
+
+def rescued(
+    plan: Plan, position: Position, steps: Sequence[Step | None], *, refreshing: bool, final_saved: bool
+) -> Position | None:
+    """Return a position for what a failed run learned, once its children are gone.
+
+    steps        the one in progress and those after it
+    refreshing   the tables were being written
+    final_saved  the checkpoint after the last step exists
+
+    None while nothing is learned, or when all is saved already.
+    """
+    position = position.copy()
+    if not (position.samples or position.pretrained) or (position.stage == "final" and final_saved):
+        return None
+    position.rebuild = position.rebuild or refreshing
+    if position.stage == "final":  # what is left is an empty epoch, and what follows the last one
+        position.stage, position.epoch, position.chunks = "train", plan.epochs - 1, []
+        return position
+    training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
+    if training:
+        position.chunks = [(task.first, task.last) for task in training[0].unfinished]
+    return position
