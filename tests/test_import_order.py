@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "constants",
     "files",
+    "folders",
     "config",
     "kernels",
     "shm",

@@ -9,12 +9,23 @@ import argparse
 from collections.abc import Sequence
 
 from distlsh._version import __version__
-from distlsh.cli.commands import bench, data, doctor, evaluate, plot, predict, tune, version
+from distlsh.cli.commands import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    keygen,
+    plot,
+    predict,
+    tune,
+    version,
+    watch,
+)
 from distlsh.cli.errors import guarded
 
 PROGRAM = "distlsh"
 
-_COMMANDS = (evaluate, predict, tune, data, plot, bench, doctor, version)
+_COMMANDS = (evaluate, predict, watch, tune, data, plot, bench, doctor, keygen, version)
 
 _EPILOG = "Training is a command of its own: distlsh-launch --help"
 

@@ -12,7 +12,7 @@ from distlsh.config.yamlio import KeyPath, Tree
 from distlsh.errors import ConfigError
 
 INPUT_FILES: tuple[KeyPath, ...] = (("data", "train"), ("data", "test"))
-_PATHS: tuple[KeyPath, ...] = (*INPUT_FILES, ("data", "cache_dir"), ("run", "dir"))
+_PATHS: tuple[KeyPath, ...] = (*INPUT_FILES, ("data", "cache_dir"), ("run", "dir"), ("run", "keys"))
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from distlsh.config.addresses import split_tcp
 from distlsh.config.explain import Places, at
 from distlsh.config.schema import Config, HashingConfig
 from distlsh.config.shares import layer_shares
@@ -20,7 +21,7 @@ def validate(config: Config, *, places: Places | None = None, check_files: bool 
 
     ``places`` tells where keys were written; ``check_files`` asks that the data files exist.
     """
-    checks = [_data, _lsh, _hidden, _pretraining, _training, _generated, _processes]
+    checks = [_data, _lsh, _hidden, _pretraining, _training, _generated, _processes, _network]
     found = [problem for check in checks for problem in check(config)]
     if check_files:
         found.extend(_files(config))
@@ -178,6 +179,21 @@ def _processes(config: Config) -> Iterator[Problem]:
             "run.heartbeat_timeout_s",
             f"found {run.heartbeat_timeout_s}; allowed: more than run.heartbeat_s, {run.heartbeat_s}",
         )
+
+
+def _network(config: Config) -> Iterator[Problem]:
+    run = config.run
+    for name, where in (("publish", run.publish), ("control", run.control)):
+        if where is None:
+            continue
+        if split_tcp(where) is None:
+            yield f"run.{name}", f"found {where!r}; allowed: tcp://HOST:PORT, such as tcp://0.0.0.0:5555"
+        if run.keys is None:
+            yield (
+                f"run.{name}",
+                "a port on the network needs keys that tell who may use it; "
+                "make them with: distlsh keygen DIR, and set run.keys: DIR",
+            )
 
 
 def _power_of_two(n: int) -> bool:

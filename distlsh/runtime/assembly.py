@@ -17,6 +17,7 @@ from distlsh.model.spec import NetworkSpec
 from distlsh.protocol.plan import Plan
 from distlsh.protocol.supervision import Supervisor
 from distlsh.runtime.chosen import ChosenTables
+from distlsh.runtime.doors import Way, open_doors
 from distlsh.runtime.entry import rehasher_main, worker_main
 from distlsh.runtime.eval_rows import count_rows
 from distlsh.runtime.layout import Sizes, has_tables, hidden_tables, output_tables, plan_arrays, tunes
@@ -31,7 +32,6 @@ from distlsh.runtime.topology import usable_cpus
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import make_socket_dir, new_run_id, remove, segments_of
 from distlsh.transport.context import Waiter, new_context
-from distlsh.transport.control import ControlServer, address
 from distlsh.transport.metrics import MetricsHub
 
 _PARTS_PER_WORKER = 4
@@ -85,7 +85,7 @@ class Parts:
     waiter: Waiter
     plan: Plan
     saver: Saver
-    publish: str
+    publish: list[str]  # addresses of the metrics
     chosen: ChosenTables | None  # where the run chooses the output's hash functions
 
     @property
@@ -150,27 +150,23 @@ def assemble(
     stack.callback(remove, sockets)
     context = new_context()
     stack.callback(context.destroy, 0)  # not term: it would wait for a socket that failed to bind
-    control = ControlServer(context, address(sockets, "control"))
-    stack.callback(control.close)
-    publish = address(sockets, "publish")
-    hub = MetricsHub(context, address(sockets, "metrics"), publish)
-    stack.callback(hub.close)
+    doors = open_doors(config.run, sockets, context, stack)
     plan = make_plan(config, sizes)
     placement = None
     if config.run.pin:
         placement = place(usable_cpus(), config.run.workers, rehasher=plan.tables)
         stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         os.sched_setaffinity(0, placement.coordinator)
-    jobs = _jobs(config, data, plan, arena, sockets, run_dir, placement)
-    staff = Staff(server, control, _supervisor(config, plan), jobs)
+    jobs = _jobs(config, data, plan, arena, sockets, doors.way, run_dir, placement)
+    staff = Staff(server, doors.control, _supervisor(config, plan), jobs)
     stack.callback(staff.stop, True)
-    waiter = Waiter(control.socket, hub.pull, wake)
+    waiter = Waiter(doors.control.socket, doors.hub.pull, wake)
     chosen = None
     if tunes(config, sizes.n_labels):
         chosen = ChosenTables(config, sizes.n_labels, run_id)
         stack.callback(chosen.close)
     saver = _saver(config, arena, run_dir, data, chosen)
-    return Parts(arena, hub, staff, waiter, plan, saver, publish, chosen)
+    return Parts(arena, doors.hub, staff, waiter, plan, saver, doors.publish, chosen)
 
 
 def _remove_segments(run_id: str) -> None:
@@ -217,6 +213,7 @@ def _jobs(
     plan: Plan,
     arena: Arena,
     sockets: Path,
+    way: Way,
     run_dir: RunDir,
     placement: Placement | None,
 ) -> dict[str, Job]:
@@ -232,8 +229,7 @@ def _jobs(
                 arena=arena.name,
                 specs=pack_specs(list(arena.specs)),
                 socket_dir=str(sockets),
-                control=address(sockets, "control"),
-                metrics=address(sockets, "metrics"),
+                way=way,
                 train_store=str(data.train.path),
                 test_store=None if test is None else str(test.path),
                 n_labels=sizes.n_labels,

@@ -37,8 +37,9 @@ class Link:
         self._interval = setup.config.run.heartbeat_s
         self._last = 0.0
         self._context = new_context()
-        self._control = ControlClient(self._context, setup.control, setup.role)
-        self._metrics = MetricsClient(self._context, setup.metrics)
+        keys = setup.way.client_keys()
+        self._control = ControlClient(self._context, setup.way.control, setup.role, keys)
+        self._metrics = MetricsClient(self._context, setup.way.metrics, keys)
 
     def hello(self) -> None:
         """Tell the coordinator that this child is ready."""

@@ -174,7 +174,9 @@ class _Session:
             coordinator.restore(state)
         for warning in warnings:
             coordinator.notice("warning", warning)
-        coordinator.notice("info", f"metrics are published at {parts.publish}")
+        for where in parts.publish:
+            coordinator.notice("info", f"metrics are published at {where}")
+        self.stack.enter_context(self.run_dir.published(parts.publish))
         return coordinator
 
     def _train(self, coordinator: Coordinator, parts: Parts) -> str:

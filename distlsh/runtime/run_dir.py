@@ -15,6 +15,8 @@ import msgspec
 from distlsh.errors import CheckpointError, UsageError
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
+_PUBLISHED = ".published"
+
 
 class RunDir:
     """``config.yaml``, ``metrics.jsonl``, ``eval.jsonl``, ``logs/``, ``checkpoints/``, ``summary.json``."""
@@ -69,6 +71,41 @@ class RunDir:
             except BlockingIOError:
                 raise UsageError(f"{self.path}: another process is running this run; wait for it") from None
             yield
+
+    def is_running(self) -> bool:
+        """Tell whether a process is running this run."""
+        try:
+            with (self.path / ".lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+    @contextmanager
+    def published(self, addresses: list[str]) -> Iterator[None]:
+        """Note, for as long as the run lives, where its metrics can be had; for this user's eyes alone."""
+        path = self.path / _PUBLISHED
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write("".join(f"{where}\n" for where in addresses))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def addresses(self) -> list[str]:
+        """Return where the metrics of the living run can be had; UsageError if it does not run."""
+        try:
+            found = (self.path / _PUBLISHED).read_text().split()
+        except OSError:
+            found = []
+        if not found or not self.is_running():
+            raise UsageError(
+                f"{self.path}: no run is under way here; give the directory or address of one that is"
+            )
+        return found
 
     def append(self, line: Report | Evaluation) -> None:
         """Add a line to ``metrics.jsonl`` or ``eval.jsonl``."""

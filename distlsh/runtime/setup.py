@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from distlsh.config.schema import Config
+from distlsh.runtime.doors import Way
 from distlsh.shm.spec import ArraySpec
 
 
@@ -18,8 +19,7 @@ class ChildSetup(msgspec.Struct, frozen=True, kw_only=True):
     arena: str
     specs: list[tuple[str, tuple[int, ...], str, bool, str]]
     socket_dir: str
-    control: str
-    metrics: str
+    way: Way
     train_store: str
     test_store: str | None
     n_labels: int

@@ -1,4 +1,4 @@
-"""Control: one ROUTER of the coordinator, one DEALER a child, over ipc://."""
+"""Control: one ROUTER of the coordinator, one DEALER a child, over ipc://, or tcp:// with keys."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import zmq
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import FromChild, ToChild, decode_from_child, decode_to_child, encode
 from distlsh.transport.context import Context
+from distlsh.transport.curve import Admit, admit_all, use_keys
+from distlsh.transport.keys import ClientKeys
 from distlsh.transport.limits import bind, bound
 
 _LINGER_MS = 1000
@@ -37,8 +39,9 @@ def address(socket_dir: Path, name: str) -> str:
 class ControlServer:
     """The coordinator's end: messages of children, by role."""
 
-    def __init__(self, context: Context, where: str) -> None:
+    def __init__(self, context: Context, where: str, admit: Admit = admit_all) -> None:
         self.socket = context.socket(zmq.ROUTER)
+        admit(self.socket)
         self.socket.linger = _LINGER_MS
         bound(self.socket)
         # A restarted child takes over its predecessor's identity.
@@ -67,8 +70,9 @@ class ControlServer:
 class ControlClient:
     """A child's end."""
 
-    def __init__(self, context: Context, where: str, role: str) -> None:
+    def __init__(self, context: Context, where: str, role: str, keys: ClientKeys | None = None) -> None:
         self.socket = context.socket(zmq.DEALER)
+        use_keys(self.socket, keys)
         self.socket.linger = _LINGER_MS
         bound(self.socket)
         self.socket.setsockopt(zmq.IDENTITY, role.encode())

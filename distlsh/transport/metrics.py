@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import zmq
 
@@ -10,6 +10,8 @@ from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Metric, decode_metric, encode
 from distlsh.protocol.reports import Notice
 from distlsh.transport.context import Context, new_context
+from distlsh.transport.curve import Admit, admit_all, use_keys
+from distlsh.transport.keys import ClientKeys
 from distlsh.transport.limits import MAX_SUBSCRIPTION_BYTES, bind, bound
 
 
@@ -21,15 +23,16 @@ class MetricsHub:
     ``refused`` counts what came and was no metric.
     """
 
-    def __init__(self, context: Context, pull: str, publish: str) -> None:
+    def __init__(
+        self, context: Context, pull: str, publish: Mapping[str, Admit], admit: Admit = admit_all
+    ) -> None:
+        """Bind to ``pull``, where those whom ``admit`` lets in push, and to the addresses ``publish``."""
         self.refused = 0
         self.pull = context.socket(zmq.PULL)
+        admit(self.pull)
         bound(self.pull)
         bind(self.pull, pull)
-        self._publish = context.socket(zmq.PUB)
-        self._publish.linger = 0
-        bound(self._publish, MAX_SUBSCRIPTION_BYTES)
-        bind(self._publish, publish)
+        self._publishers = [_publisher(context, where, allow) for where, allow in publish.items()]
 
     def receive(self) -> list[Metric]:
         """Return the metrics that have arrived, published again."""
@@ -50,7 +53,9 @@ class MetricsHub:
     def publish(self, metric: Metric) -> None:
         """Send a metric to the subscribers."""
         topic = str(metric.__struct_config__.tag).encode()
-        self._publish.send_multipart([topic, encode(metric)])
+        data = encode(metric)
+        for socket in self._publishers:
+            socket.send_multipart([topic, data])
 
     def _refuse(self, why: str) -> None:
         # Metrics are for looking at: a bad one must not end a run.
@@ -59,16 +64,27 @@ class MetricsHub:
             self.publish(Notice(level="warning", text=f"something that is no metric was dropped: {why}"))
 
     def close(self) -> None:
-        """Close both sockets."""
+        """Close the sockets."""
         self.pull.close(0)
-        self._publish.close()
+        for socket in self._publishers:
+            socket.close()
+
+
+def _publisher(context: Context, where: str, admit: Admit) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.PUB)
+    socket.linger = 0
+    bound(socket, MAX_SUBSCRIPTION_BYTES)
+    admit(socket)
+    bind(socket, where)
+    return socket
 
 
 class MetricsClient:
     """A child's end; never blocks: a metric that cannot be sent is dropped."""
 
-    def __init__(self, context: Context, where: str) -> None:
+    def __init__(self, context: Context, where: str, keys: ClientKeys | None = None) -> None:
         self._socket = context.socket(zmq.PUSH)
+        use_keys(self._socket, keys)
         self._socket.linger = 200
         self._socket.connect(where)
 
@@ -84,15 +100,18 @@ class MetricsClient:
         self._socket.close()
 
 
-def subscribe(where: str, timeout_s: float | None = None, topic: str = "") -> Iterator[Metric]:
+def subscribe(
+    where: str, timeout_s: float | None = None, topic: str = "", keys: ClientKeys | None = None
+) -> Iterator[Metric]:
     """Yield the metrics published at ``where`` until none comes for ``timeout_s``.
 
-    For outsiders: another process of the same user that watches a run.
+    For outsiders: another process of the same user that watches a run, or with ``keys`` another machine's.
     """
     context = new_context()
     socket = context.socket(zmq.SUB)
     try:
         bound(socket)
+        use_keys(socket, keys)
         socket.subscribe(topic)
         socket.connect(where)
         while socket.poll(None if timeout_s is None else int(timeout_s * 1000)):

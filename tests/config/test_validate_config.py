@@ -17,6 +17,13 @@ from distlsh.errors import ConfigError
             ["train.deterministic=true", "run.workers=2"],
             "run.workers: found 2, but train.deterministic needs exactly 1",
         ),
+        (["run.publish=tcp://0.0.0.0:5555"], "run.publish: a port on the network needs keys"),
+        (["run.control=tcp://0.0.0.0:5555"], "distlsh keygen DIR, and set run.keys: DIR"),
+        (
+            ["run.publish=ipc:///tmp/x", "run.keys=k"],
+            "run.publish: found 'ipc:///tmp/x'; allowed: tcp://HOST:PORT",
+        ),
+        (["run.publish=tcp://h:65536", "run.keys=k"], "found 'tcp://h:65536'"),
         (["lsh.dim=48"], "lsh.dim: found 48; allowed: a power of two, such as 32 or 64"),
         (["lsh.bin_size=6"], "lsh.bin_size: found 6; allowed: a power of two, such as 4 or 8"),
         (

@@ -13,6 +13,7 @@ from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Assign, Done, Heartbeat, Stop, Task, WorkerMetrics, encode
 from distlsh.protocol.reports import Notice
 from distlsh.transport.control import ControlClient, ControlServer, Garbage, address
+from distlsh.transport.curve import admit_all
 from distlsh.transport.limits import MAX_MESSAGE_BYTES, MAX_SUBSCRIPTION_BYTES
 from distlsh.transport.metrics import MetricsClient, MetricsHub, subscribe
 
@@ -130,7 +131,7 @@ def test_a_message_that_is_too_long_never_arrives(context, tmp_path):
 @pytest.mark.parametrize("frames", [[b"\xc1"], [b""], [b"a", b"b"], [bytes(MAX_MESSAGE_BYTES + 1)]])
 def test_garbage_among_the_metrics_is_dropped(context, tmp_path, frames):
     """What is no metric is neither received nor published; the next one is."""
-    hub = MetricsHub(context, address(tmp_path, "pull"), address(tmp_path, "pub"))
+    hub = MetricsHub(context, address(tmp_path, "pull"), {address(tmp_path, "pub"): admit_all})
     push = context.socket(zmq.PUSH)
     push.connect(address(tmp_path, "pull"))
     push.send_multipart(frames)
@@ -143,7 +144,7 @@ def test_garbage_among_the_metrics_is_dropped(context, tmp_path, frames):
 def test_a_publisher_takes_only_short_subscriptions(context, tmp_path):
     """A subscription longer than the limit is cut off: it does not fill the publisher's memory."""
     where = address(tmp_path, "pub")
-    hub = MetricsHub(context, address(tmp_path, "pull"), where)
+    hub = MetricsHub(context, address(tmp_path, "pull"), {where: admit_all})
     long, short = context.socket(zmq.SUB), context.socket(zmq.SUB)
     long.subscribe("notice" + "x" * MAX_SUBSCRIPTION_BYTES)
     short.subscribe("notice")
@@ -163,7 +164,7 @@ def test_socket_files_are_their_owners_alone(context, tmp_path):
     before = os.umask(0)
     try:
         server = ControlServer(context, address(tmp_path, "c"))
-        hub = MetricsHub(context, address(tmp_path, "pull"), address(tmp_path, "pub"))
+        hub = MetricsHub(context, address(tmp_path, "pull"), {address(tmp_path, "pub"): admit_all})
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
@@ -174,7 +175,7 @@ def test_socket_files_are_their_owners_alone(context, tmp_path):
 def test_metrics_are_published_again_for_outsiders(context, tmp_path):
     """What a child pushes, a subscriber with a context of its own receives."""
     publish = address(tmp_path, "pub")
-    hub = MetricsHub(context, address(tmp_path, "pull"), publish)
+    hub = MetricsHub(context, address(tmp_path, "pull"), {publish: admit_all})
     child = MetricsClient(context, address(tmp_path, "pull"))
     metric = WorkerMetrics(role="worker-0", task_id=1, samples=2, busy_s=0.5, loss_sum=1.0)
     got = []
