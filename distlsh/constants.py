@@ -13,6 +13,9 @@ EMPTY = -1
 
 CACHE_LINE_BYTES = 64
 PROTOCOL_VERSION = 1
+NO_MEMORY_CODE = 71
+"""Exit code of a child that could get no more memory."""
+
 STORE_VERSION = 1
 CHECKPOINT_VERSION = 1
 

@@ -124,9 +124,16 @@ def _check_resume(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, config: Config) -> int:
-    from distlsh.runtime.processes import server_of
+    from distlsh.runtime.processes import start_early, stop_early
 
-    server_of(config).start()  # it loads the children's kernels while this process loads its own
+    start_early(config)  # it loads the children's kernels while this process loads its own
+    try:
+        return _run_beside(args, config)
+    finally:
+        stop_early()
+
+
+def _run_beside(args: argparse.Namespace, config: Config) -> int:
     import psutil
 
     from distlsh.cli.display import make_display

@@ -16,6 +16,7 @@ from distlsh.data.dataset import Dataset
 from distlsh.model.spec import NetworkSpec
 from distlsh.protocol.plan import Plan
 from distlsh.protocol.supervision import Supervisor
+from distlsh.runtime.causes import Causes
 from distlsh.runtime.chosen import ChosenTables
 from distlsh.runtime.doors import Way, open_doors
 from distlsh.runtime.entry import rehasher_main, worker_main
@@ -30,7 +31,7 @@ from distlsh.runtime.setup import ChildSetup, pack_specs
 from distlsh.runtime.staff import Job, Staff
 from distlsh.runtime.topology import usable_cpus
 from distlsh.shm.arena import Arena
-from distlsh.shm.names import make_socket_dir, new_run_id, remove, segments_of
+from distlsh.shm.names import remove, segments_of
 from distlsh.transport.context import Waiter, new_context
 from distlsh.transport.metrics import MetricsHub
 
@@ -140,14 +141,13 @@ def assemble(
 ) -> Parts:
     """Make arena, sockets and staff; ``stack`` ends them in reverse order, children first."""
     sizes = data.sizes
-    run_id = new_run_id()
+    run_id = server.run_id
     arena = Arena.create(run_id, plan_arrays(config, sizes), wait=False)
     stack.callback(arena.close)
     stack.callback(_remove_segments, run_id)
     arena.reserved(lambda name: name.startswith("runtime."))
     arena["runtime.slots"][:, 0] = -1
-    sockets = make_socket_dir(run_id)
-    stack.callback(remove, sockets)
+    sockets = server.folder
     context = new_context()
     stack.callback(context.destroy, 0)  # not term: it would wait for a socket that failed to bind
     doors = open_doors(config.run, sockets, context, stack)
@@ -158,9 +158,9 @@ def assemble(
         stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         os.sched_setaffinity(0, placement.coordinator)
     jobs = _jobs(config, data, plan, arena, sockets, doors.way, run_dir, placement)
-    staff = Staff(server, doors.control, _supervisor(config, plan), jobs)
-    stack.callback(staff.stop, True)
-    waiter = Waiter(doors.control.socket, doors.hub.pull, wake)
+    staff = Staff(server, doors.control, _supervisor(config, plan), jobs, Causes(run_dir.logs))
+    stack.callback(staff.close)
+    waiter = Waiter(doors.control.socket, doors.hub.pull, wake, staff.fileno())
     chosen = None
     if tunes(config, sizes.n_labels):
         chosen = ChosenTables(config, sizes.n_labels, run_id)
@@ -196,6 +196,7 @@ def _supervisor(config: Config, plan: Plan) -> Supervisor:
         roles,
         max_restarts=run.max_restarts,
         restart_window_s=run.restart_window_s,
+        heartbeat_s=run.heartbeat_s,
         heartbeat_timeout_s=run.heartbeat_timeout_s,
         stop_timeout_s=run.stop_timeout_s,
     )

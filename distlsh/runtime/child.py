@@ -11,12 +11,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from distlsh.constants import NO_MEMORY_CODE
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
 from distlsh.runtime.prctl import set_name
+from distlsh.runtime.processes import lease
+from distlsh.runtime.procfs import processes_of
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import remove, segments_of
@@ -26,6 +30,10 @@ from distlsh.transport.metrics import MetricsClient
 
 _MAX_TRACEBACK = 100_000
 """Characters of a traceback that are sent, its last: messages have a largest size."""
+
+
+_CLOSING_MS = 200
+"""Milliseconds in which a dying coordinator's own end is seen, after its files are closed."""
 
 
 class Link:
@@ -84,7 +92,8 @@ class Link:
 
 def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) -> None:
     """Run ``body`` as the child that ``packed`` describes; report what it raises."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; the coordinator decides
+        signal.signal(number, signal.SIG_IGN)
     setup = msgspec.msgpack.decode(packed, type=ChildSetup)
     set_name(setup.role)
     _redirect_output(Path(setup.log))
@@ -95,6 +104,9 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     code = 0
     try:
         body(setup, Arena.attach(setup.arena, setup.array_specs()), link)
+    except MemoryError:  # a death like others: what took the memory may be gone when it is started again
+        traceback.print_exc()
+        code = NO_MEMORY_CODE
     except BaseException:
         traceback.print_exc()
         link.failed(traceback.format_exc())
@@ -123,16 +135,23 @@ def _redirect_output(path: Path) -> None:
 
 
 def _die_with(setup: ChildSetup) -> None:
-    """End this process, and remove what the run left, when the coordinator is gone."""
+    """End this process when it is not wanted; when the coordinator is gone, also remove what the run left."""
     try:
         coordinator = os.pidfd_open(setup.coordinator_pid)
     except ProcessLookupError:
         _leave(setup)
+    wanted = lease()
 
     def watch() -> None:
         poller = select.poll()
         poller.register(coordinator, select.POLLIN)
-        poller.poll()
+        if wanted is not None:
+            poller.register(wanted, 0)  # its other end closes: POLLHUP
+        if coordinator not in dict(poller.poll()):
+            poller.unregister(wanted)  # type: ignore[arg-type]
+            if not poller.poll(_CLOSING_MS):
+                log("no longer wanted: exiting")
+                os._exit(1)
         _leave(setup)
 
     threading.Thread(target=watch, name="watch-coordinator", daemon=True).start()
@@ -143,5 +162,9 @@ def _leave(setup: ChildSetup) -> None:
     for segment in segments_of(setup.arena):
         remove(segment)
     remove(Path(setup.socket_dir))
+    for pid in processes_of(setup.arena):  # one of them may be stopped, and see nothing
+        if pid != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     log("the coordinator is gone: exiting")
     os._exit(1)

@@ -132,7 +132,7 @@ class Coordinator:
         self._clock.switch("compile")
         self._staff.start()
         while self._machine.finished is None:
-            self._waiter.wait(_POLL_S)
+            self._waiter.wait(self._staff.patience(_POLL_S))
             self._hear()
             self._watch()
             self._watch_first_step()
@@ -182,8 +182,12 @@ class Coordinator:
                 self._feed(ev.RehasherReady() if role == REHASHER else ev.WorkerReady(worker_index(role)))
             case sv.Recovered(role, pid, why, down_s):
                 self._recovered(Restart(role=role, pid=pid, why=why, down_s=round(down_s, 3)))
-            case sv.Lost(role, why):
-                self._lost(role, why)
+            case sv.Lost(role, why, had_begun):
+                self.notice("warning", f"{why}; starting it again")
+                if had_begun:
+                    self._lost(role)
+            case sv.StartServer(why):
+                self.notice("warning", f"{why}; started another, its children work on")
             case Done():
                 self._done(news)
             case Rehashed():
@@ -213,8 +217,7 @@ class Coordinator:
         if message is not None:
             self._staff.tell(role, message)
 
-    def _lost(self, role: str, why: str) -> None:
-        self.notice("warning", f"{why}; starting it again")
+    def _lost(self, role: str) -> None:
         if role == REHASHER:
             self._feed(ev.RehasherLost())
             return

@@ -79,10 +79,10 @@ class _Session:
         self.run_dir: RunDir | None = None
 
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
-        sweep()
-        self._check_run_dir(resume, new_dir)
         server = server_of(self.config)
         self.stack.callback(server.stop)
+        sweep()
+        self._check_run_dir(resume, new_dir)
         server.start()
         self.clock.mark("imported")
         data = self._load()

@@ -1,18 +1,44 @@
-"""What Linux keeps of a process: its name."""
+"""What Linux keeps of a process: its name, who takes over its orphans, what ends it with its parent."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 
+PARENT = "DISTLSH_PARENT"
+"""Environment variable with the pid of a process's parent."""
+
+_SET_PDEATHSIG = 1
 _SET_NAME = 15
 _NAME_BYTES = 15
+_SET_CHILD_SUBREAPER = 36
+_GET_CHILD_SUBREAPER = 37
 
 
 def set_name(name: str) -> None:
     """Name the calling process, as `ps` and ``/proc/PID/comm`` show it; to be called in its main thread."""
-    _prctl(_SET_NAME, name.encode()[:_NAME_BYTES])
+    _prctl(_SET_NAME, ctypes.c_char_p(name.encode()[:_NAME_BYTES]))
 
 
-def _prctl(option: int, argument: bytes) -> None:
-    # A kernel that refuses leaves the process as it was, which costs no more than the name.
-    ctypes.CDLL(None).prctl(option, ctypes.c_char_p(argument), 0, 0, 0)
+def end_with_parent() -> None:
+    """Have the calling process killed when the thread that started it ends, whatever it is doing then.
+
+    The environment names the parent: it may be gone already.
+    """
+    _prctl(_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if str(os.getppid()) != os.environ.get(PARENT):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def adopt_orphans(on: bool) -> bool:
+    """Have orphaned descendants become children of the calling process, or not; return what was before."""
+    before = ctypes.c_int()
+    _prctl(_GET_CHILD_SUBREAPER, ctypes.byref(before))
+    _prctl(_SET_CHILD_SUBREAPER, ctypes.c_ulong(on))
+    return bool(before.value)
+
+
+def _prctl(option: int, argument: object) -> None:
+    # A kernel that refuses leaves the process as it was: nothing here is needed for a run to be right.
+    ctypes.CDLL(None).prctl(option, argument, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 
-from distlsh.runtime.prctl import set_name
+from distlsh.runtime.prctl import end_with_parent, set_name
+from distlsh.runtime.roles import FORK_SERVER
 
-set_name("forkserver")
-# Ctrl-C reaches the whole process group, also while kernels compile; the coordinator decides.
+end_with_parent()  # while it imports and compiles, too
+set_name(FORK_SERVER)
+# Ctrl-C and a closed terminal reach the whole process group; the coordinator decides.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 # Loaded when first needed otherwise: compiled once here, not by every child between two heartbeats.
 import distlsh.kernels.screening  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REHASHER = "rehasher"
+FORK_SERVER = "forkserver"
 
 
 def worker_role(index: int) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from watching import Watcher, child, kill
+from striking import strike_at
+from watching import Watcher, child
 
 from distlsh.errors import ChildError
 from distlsh.protocol.reports import Restart
+from distlsh.runtime.failpoints import Point
 from distlsh.runtime.launch import run
 from distlsh.transport.metrics import subscribe
 
@@ -48,12 +50,13 @@ class Listener(Watcher):
             self.thread.start()
 
     def listen(self, where):
-        self.restarts.extend(subscribe(where, timeout_s=3.0, topic="restart"))
+        everything = subscribe(where, timeout_s=2.0)  # which ends with the reports
+        self.restarts.extend(one for one in everything if isinstance(one, Restart))
 
 
 def test_a_restart_is_published_and_what_was_done_twice_is_counted(config, tmp_path):
     """The successor's pid and the seconds without it go to subscribers and readers; repeats add up."""
-    watcher = Listener(1000, kill("worker-1"))
+    watcher = Listener(1000, lambda _: strike_at("worker-1", Point.STEP))
     summary = run(config(train={"epochs": 6}), observer=watcher, run_dir=tmp_path / "run")
     watcher.thread.join()
     (restart,) = watcher.restarts
@@ -67,12 +70,9 @@ def test_a_restart_is_published_and_what_was_done_twice_is_counted(config, tmp_p
 
 def test_repeats_survive_a_failure_and_a_resume(config, tmp_path):
     """What a failed run had begun and not acknowledged is done again by the resumed one, and counted."""
+    watcher = Watcher(1000, lambda _: strike_at("worker-1", Point.BACKWARD))
     with pytest.raises(ChildError, match="restarted 0 times within 600 s"):
-        run(
-            config(run={"max_restarts": 0}),
-            observer=Watcher(1000, kill("worker-1")),
-            run_dir=tmp_path / "run",
-        )
+        run(config(run={"max_restarts": 0}), observer=watcher, run_dir=tmp_path / "run")
     failed = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert failed["repeated_samples"] > 0
     summary = run(config(), resume=tmp_path / "run")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
-from watching import Watcher, child, kill
+from watching import Watcher, kill
 
 import distlsh
 from distlsh.config.load import dump_yaml
@@ -260,17 +259,6 @@ def test_a_child_that_hangs_is_killed_and_replaced(config, tmp_path, role):
     summary = run(config(run={"heartbeat_timeout_s": 2.0}), observer=watcher, run_dir=tmp_path / "run")
     assert summary.status == "completed" and summary.worker_restarts == 1
     assert any("no sign of life" in notice.text for notice in watcher.notices)
-
-
-def test_a_killed_fork_server_costs_its_children_but_not_the_run(config, tmp_path):
-    """Without the fork server children look dead: all are ended and started again, and nothing is left."""
-
-    def kill_server(watcher):
-        server = psutil.Process(child("worker-0").ppid())
-        server.kill()
-
-    summary = run(config(), observer=Watcher(1000, kill_server), run_dir=tmp_path / "run")
-    assert summary.status == "completed" and summary.worker_restarts == 3
 
 
 def test_a_childs_error_comes_with_its_traceback_once(config, tmp_path):

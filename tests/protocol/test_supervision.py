@@ -17,6 +17,7 @@ def supervisor(**changes):
 
 def running(**changes):
     s = supervisor(**changes)
+    assert s.start(0.0) == [sv.Spawn(role) for role in s.children]
     for pid, role in enumerate(s.children, 1):
         s.handle(sv.Spawned(role, pid), 0.0)
         assert s.handle(sv.Seen(role, pid, hello=True), 0.0) == [sv.Ready(role)]
@@ -35,8 +36,8 @@ def test_the_run_is_given_up_after_too_many_deaths():
     s = running()
     s.handle(sv.Exited("a", 1, -11), 1.0)
     s.handle(sv.Spawned("a", 7), 1.0)
-    (give_up,) = s.handle(sv.Exited("a", 7, 3), 2.0)
-    assert isinstance(give_up, sv.GiveUp) and "restarted 1 times" in give_up.detail
+    lost, give_up = s.handle(sv.Exited("a", 7, -9), 2.0)
+    assert not lost.had_begun and "restarted 1 times" in give_up.detail
 
 
 def test_an_error_of_the_child_is_not_tried_again():
@@ -51,7 +52,7 @@ def test_silence_is_ended_by_sigkill_once():
     s = running()
     s.handle(sv.Seen("b", 2), 9.0)
     assert s.handle(sv.Tick(), 10.0) == [sv.Signal("a", 1, signal.SIGKILL)]
-    assert s.handle(sv.Tick(), 10.5) == []
+    assert sv.Signal("a", 1, signal.SIGKILL) not in s.handle(sv.Tick(), 10.5)
     lost, _ = s.handle(sv.Exited("a", 1, -9), 11.0)
     assert "no sign of life" in lost.why
 
@@ -61,7 +62,7 @@ def test_stopping_escalates_from_asking_to_killing():
     s = running()
     assert s.handle(sv.StopAll(), 0.0) == [sv.Ask("a"), sv.Ask("b")]
     assert s.handle(sv.Exited("b", 2, 0), 0.5) == []
-    assert s.handle(sv.Tick(), 1.9) == []
+    assert s.handle(sv.Tick(), 1.9) == [sv.Look("a", 1)]
     assert s.handle(sv.Tick(), 2.0) == [sv.Signal("a", 1, signal.SIGTERM)]
     assert s.handle(sv.Tick(), 4.0) == [sv.Signal("a", 1, signal.SIGKILL)]
     s.handle(sv.Exited("a", 1, -9), 4.1)
@@ -76,12 +77,13 @@ def test_stopping_at_once_kills():
     ]
 
 
-def test_a_child_that_appears_while_stopping_is_stopped_too():
-    """A process spawned just before the stop does not outlive it."""
+def test_a_child_that_was_asked_for_is_forgotten_when_all_stop():
+    """A stop waits for no process that the fork server has not told of yet."""
     s = running()
     s.handle(sv.Exited("a", 1, -9), 1.0)
-    s.handle(sv.StopAll(), 1.0)
-    assert s.handle(sv.Spawned("a", 5), 1.1) == [sv.Ask("a")]
+    assert s.handle(sv.StopAll(), 1.0) == [sv.Forget("a"), sv.Ask("b")]
+    s.handle(sv.Exited("b", 2, 0), 1.1)
+    assert s.all_gone and s.handle(sv.Unanswered("a"), 1.2) == []
 
 
 def test_messages_of_a_process_before_are_ignored():

@@ -1,0 +1,112 @@
+"""The fork server may be killed, stopped or busy: children go on, and others come when it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from striking import Steps, fork_server, signalled
+from watching import Watcher
+
+from distlsh.errors import ChildError, DistlshError
+from distlsh.runtime.launch import run
+
+LONG = {"epochs": 12}
+
+
+def server(number):
+    def send(watcher) -> bool:
+        fork_server().send_signal(number)
+        return True
+
+    return send
+
+
+def told(text):
+    return lambda watcher: watcher.told(text)
+
+
+def ended_by_hand(watcher) -> bool:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    return True
+
+
+def test_a_killed_fork_server_costs_no_child(config, tmp_path):
+    """Its children train on; the next server forks the successor of one that dies later, and how is known."""
+    watcher = Steps(
+        server(signal.SIGKILL), told("started another"), signalled("worker-1"), told("worker-1 is back")
+    )
+    summary = run(config(train=LONG), observer=watcher, run_dir=tmp_path / "run")
+    assert not watcher.steps and summary.status == "completed" and summary.worker_restarts == 1
+    assert watcher.told("fork server was ended by SIGKILL") and watcher.told(") was ended by SIGKILL")
+
+
+def test_a_stopped_fork_server_stalls_nobody(config, tmp_path):
+    """A worker that dies then is replaced by another server's child; meanwhile the other worker trains."""
+    samples = []
+
+    def strike(watcher):
+        server(signal.SIGSTOP)(watcher)
+        return signalled("worker-1")(watcher)
+
+    def count(watcher):
+        samples.append((watcher.reports[-1].samples, watcher.reports[-1].time_s))
+        return watcher.told("worker-1 is back")
+
+    watcher = Steps(strike, count)
+    summary = run(config(train={"epochs": 25}), observer=watcher, run_dir=tmp_path / "run")
+    assert not watcher.steps and summary.status == "completed" and summary.worker_restarts == 1
+    (first, start), (last, end) = samples[0], samples[-1]
+    assert last - first > 2 * 512
+    assert max(b.time_s - a.time_s for a, b in zip(watcher.reports, watcher.reports[1:], strict=False)) < 2
+    assert end - start < 10
+
+
+class AtTheStart(Watcher):
+    """Strikes the fork server while it imports."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def start(self, config, run_dir):
+        super().start(config, run_dir)
+        fork_server().send_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_fork_server_struck_while_it_imports_is_replaced(config, tmp_path, number):
+    """The children that were asked for come from the next one; none is counted as started again."""
+    watcher = AtTheStart(number)
+    summary = run(config(), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.worker_restarts == 0
+    assert any("started another" in notice.text for notice in watcher.notices)
+
+
+def test_a_fork_server_that_cannot_start_ends_the_run(config, tmp_path, monkeypatch):
+    """Its own error is not tried again: the run ends at once, and says where the error is."""
+    monkeypatch.setattr("distlsh.runtime.processes._search_path", lambda: [str(tmp_path)])
+    with pytest.raises(ChildError, match="could start a child"):
+        run(config(), run_dir=tmp_path / "run")
+
+
+def test_a_fork_server_that_keeps_dying_ends_the_run(config, tmp_path):
+    """More deaths than run.max_restarts allows end the run, with what was learned saved."""
+    watcher = Steps(server(signal.SIGKILL), told("started another"), server(signal.SIGKILL))
+    with pytest.raises(ChildError, match="restarted 1 times within"):
+        run(config(train=LONG, run={"max_restarts": 1}), observer=watcher, run_dir=tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints").iterdir()
+
+
+def test_a_run_that_ends_while_a_child_is_asked_for_leaves_nothing(config, tmp_path):
+    """A stop at once does not wait for the stopped server (see the leak check of every test)."""
+
+    def strike(watcher):
+        server(signal.SIGSTOP)(watcher)
+        return signalled("worker-1")(watcher)
+
+    watcher = Steps(strike, told("worker-1"), ended_by_hand)
+    with pytest.raises(DistlshError, match="stopped at once"):
+        run(config(train=LONG), observer=watcher, run_dir=tmp_path / "run")
