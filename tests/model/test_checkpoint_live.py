@@ -63,7 +63,7 @@ class Rows:
 def test_no_changed_row_is_saved_without_its_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
-    """Weights are copied before states, these before marks; in the order of writing marks would be missing."""
+    """Weights are copied before states, these before marks; in the order of names marks would be missing."""
     monkeypatch.setattr(array_files, "_BLOCK_BYTES", 32)
     monkeypatch.setattr(checkpoint, "_THREADS", 1)
     rows = Rows()

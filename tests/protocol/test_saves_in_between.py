@@ -75,7 +75,7 @@ def saving(world):
 def test_from_any_checkpoint_every_position_is_done_at_least_once(
     seed, workers, faults, clock, interval, which, goal, deterministic, stop
 ):
-    """Deaths, refreshes, stops: what a checkpoint counts as done was acknowledged before, the rest follows."""
+    """Deaths, refreshes, stops: what a checkpoint counts as done was acknowledged, the rest follows."""
     changes = dict(
         checkpoint_interval=interval,
         eval_interval=interval,
