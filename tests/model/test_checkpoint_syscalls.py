@@ -1,0 +1,43 @@
+"""A writer killed at any of its system calls leaves a whole checkpoint: the old one, or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.model.struck import NOT_PERMITTED
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose syncs cost nothing: what a killed process leaves is the same on any disk."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+def strike(folder: Path, share: float) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.model.struck", str(folder), str(share), "1"]
+    # Threads of a BLAS library would not survive the forks.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment)
+    if done.returncode == NOT_PERMITTED:
+        pytest.skip("this system does not permit ptrace")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("share", [0.25, pytest.param(1.0, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_a_writer_killed_at_a_system_call_leaves_a_whole_checkpoint(in_memory: Path, share: float) -> None:
+    """The old or the new checkpoint is found whole after each kill; the next save tidies up."""
+    found = strike(in_memory, share)
+    assert found["old"] > 0 and found["new"] > 0, "killed before and after the new one was in its place"
+    assert found["killed"] > share * found["calls"] / 2 and found["calls"] > 100
