@@ -296,7 +296,7 @@ class RunMachine(Saving):
             case Train():
                 self._end_epoch()
             case Finish(status):
-                self.finished = status
+                self._step, self.finished = step, status
                 self._actions.append(act.Finish(status))
 
     def _end_pretrain_epoch(self) -> None:

@@ -207,7 +207,7 @@ def test_the_final_evaluation_begins_while_the_final_checkpoint_is_written_and_t
     assert world.status is None and world.evaluated[-1] == ("final", True)
     world.saving = False
     world.feed(ev.Saved())
-    assert world.status == "completed"
+    assert world.status == "completed" and world.machine.stage == "finish"
 
 
 def test_a_checkpoint_that_could_not_be_written_is_tried_again_without_progress():
