@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,16 @@ class TableReader:
 
     arrays      with the names of `table_specs`
     slots       i8[n_workers, 8], of which row ``worker`` is this reader's
+    seam        called whenever the slot has been set: for whoever interrupts readers
     """
 
     def __init__(
-        self, arrays: Mapping[str, NDArray[Any]], slots: NDArray[Any], worker: int, spec: HashSpec
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        slots: NDArray[Any],
+        worker: int,
+        spec: HashSpec,
+        seam: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self.hasher = Hasher(spec, one_by_one=False)  # a run compiles no kernels for odd batches
@@ -31,6 +37,7 @@ class TableReader:
         self._generation = arrays["tables.generation"]
         self._slots = slots
         self._worker = worker
+        self._seam = seam
 
     @property
     def bucket_size(self) -> int:
@@ -49,6 +56,8 @@ class TableReader:
             return
         generation = acquire(self._generation, self._slots, self._worker)
         try:
+            if self._seam is not None:
+                self._seam()
             yield self._buffers[generation % N_BUFFERS]
         finally:
             release(self._slots, self._worker)

@@ -41,6 +41,7 @@ class Point(IntEnum):
     STEP = 6  # between two batches
     FORWARD = 7  # in a batch, between the forward pass and the first update
     BACKWARD = 8  # in a batch, between the updates of the output and those of the hidden layers
+    READING = 12  # holding a generation of the tables
     EVALUATE = 9  # between two blocks of an evaluation
     TASK_DONE = 10  # when a task is done and not yet acknowledged
     STOP = 11  # when asked to stop

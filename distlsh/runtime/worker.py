@@ -228,7 +228,11 @@ class Worker:
         if tables is None:
             return None
         slots = self._arena["runtime.slots"]
-        return TableReader(tables.arrays(self._tables.arrays), slots, self._setup.index, tables.spec)
+        arrays, index = tables.arrays(self._tables.arrays), self._setup.index
+        return TableReader(arrays, slots, index, tables.spec, self._while_reading)
+
+    def _while_reading(self) -> None:
+        failpoint(self._line, Point.READING)
 
     def _label_counts(self) -> NDArray[np.int64]:
         if self._counts is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,20 @@ examples:
   distlsh bench scaling --config enwiki-para --set data.train=FILE --set data.test=FILE --out enwiki.json
 """
 
+_CHAOS_MINUTES = 2.0
+
+_CHAOS_EPILOG = """\
+examples:
+  distlsh bench chaos --minutes 2
+  distlsh bench chaos --faults 200 --seed 1 --workers 2
+
+Exit code 0 only if everything held.
+"""
+
 
 def add_parser(commands: Subparsers) -> None:
     """Add the command."""
-    parser = commands.add_parser("bench", help="measure how training scales on this machine")
+    parser = commands.add_parser("bench", help="measure how training scales, and what it survives")
     benches = parser.add_subparsers(dest="bench", required=True, metavar="WHAT")
     scaling = benches.add_parser(
         "scaling",
@@ -51,6 +62,75 @@ def add_parser(commands: Subparsers) -> None:
     )  # fmt: skip
     add_verbose(scaling)
     scaling.set_defaults(run=_scaling)
+    _add_chaos(benches)
+
+
+def _add_chaos(benches: Subparsers) -> None:
+    chaos = benches.add_parser(
+        "chaos",
+        help="kill, stop and starve a run's processes at random, and check that nothing was lost",
+        description="Train while processes are killed, stopped and starved of memory at random and at exact "
+        "moments; resume; compare with undisturbed runs, and look for anything lost or left behind.",
+        epilog=_CHAOS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chaos.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="disturb for about so long (default: 2, or as --faults need)",
+    )
+    chaos.add_argument("--faults", type=int, metavar="K", help="number of faults (default: what fits)")
+    chaos.add_argument("--seed", type=int, default=1, metavar="S", help="of all draws (default: 1)")
+    chaos.add_argument("--workers", type=int, metavar="N", help="worker processes (default: 2)")
+    chaos.add_argument(
+        "--config", metavar="FILE", help="as for distlsh-launch (default: small generated data)"
+    )
+    chaos.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    chaos.add_argument("--calm", type=int, default=3, metavar="C", help="undisturbed runs (default: 3)")
+    chaos.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="folder for the runs (default: runs/<time>-chaos)"
+    )
+    chaos.add_argument(
+        "--output", type=Path, metavar="FILE", help="JSON to write (default: chaos.json in the folder)"
+    )
+    add_verbose(chaos)
+    chaos.set_defaults(run=_chaos)
+
+
+def _chaos(args: argparse.Namespace) -> int:
+    from distlsh.cli.chaos import fault_line, show, write_json
+    from distlsh.runtime.chaos.bench import FAULT_S, run_chaos
+    from distlsh.runtime.chaos.prepare import base_config
+
+    if args.faults is not None and args.faults < 1:
+        raise UsageError(f"--faults {args.faults}: give a number from 1")
+    if args.calm < 1:
+        raise UsageError(
+            f"--calm {args.calm}: give a number from 1; without one there is nothing to compare with"
+        )
+    root = (args.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-chaos").absolute()
+    if (root / "run").exists():
+        raise UsageError(f"--run-dir {root} holds a chaos run already; name another folder")
+    minutes = args.minutes or (None if args.faults else _CHAOS_MINUTES)
+    n_faults = args.faults or max(1, round((minutes or 0) * 60 / FAULT_S))
+    config = base_config(args.config, args.overrides, args.workers, root / "cache")
+    print(f"chaos: {n_faults} faults, seed {args.seed}, in {root}", flush=True)
+    report = run_chaos(
+        config, root, seed=args.seed, n_faults=n_faults, n_calm=args.calm,
+        deadline_s=minutes * 60 if minutes else None,
+        tell=lambda text: print(text, flush=True), on_fault=lambda one: print(fault_line(one), flush=True),
+    )  # fmt: skip
+    show(report)
+    output = args.output or root / "chaos.json"
+    write_json(report, output)
+    print(f"written: {output}")
+    if not report.holds:
+        print(
+            f"not all holds; the runs' output is {root / 'run.log'}, their logs {root / 'run' / 'logs'}; "
+            f"the same faults again: distlsh bench chaos --faults {n_faults} --seed {args.seed}"
+        )
+    return 0 if report.holds else 1
 
 
 def parse_workers(text: str | None) -> list[int]:

@@ -1,0 +1,1 @@
+"""A run that is disturbed at random, from outside, and what is left of it: ``distlsh bench chaos``."""

@@ -1,0 +1,287 @@
+"""A whole chaos run: faults at their turns, to the end of the training."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from distlsh.config.schema import Config
+from distlsh.errors import DistlshError
+from distlsh.protocol.reports import Restart
+from distlsh.runtime.chaos import sight
+from distlsh.runtime.chaos.endings import Endings
+from distlsh.runtime.chaos.faults import Fault
+from distlsh.runtime.chaos.strikes import NUMBERS, Outcome, Strikes
+from distlsh.runtime.chaos.target import Life, Target, kill
+from distlsh.runtime.failpoints import COORDINATOR, Point, arm, row_of
+from distlsh.runtime.roles import REHASHER, worker_role
+
+_READY_S = 120.0
+_TURN_S = 300.0
+_END_S = 600.0
+_OPENING_S = 60.0
+_MOST_DEATHS = 5
+"""Ends of the command in a row that nobody asked for, after which the campaign is given up."""
+
+_ZOMBIE_S = 1.0
+_PAUSE_S = 1.0
+
+
+class Campaign:
+    """Strikes one run with a list of faults and resumes it until it is complete."""
+
+    def __init__(
+        self,
+        target: Target,
+        config: Config,
+        faults: Sequence[Fault],
+        *,
+        on_fault: Callable[[Outcome], None] = lambda found: None,
+        deadline_s: float | None = None,
+    ) -> None:
+        """Take the run's configuration and the faults, those of the opening first.
+
+        deadline_s  after which no further fault is injected
+        """
+        self.target = target
+        self.config = config
+        self.faults = faults
+        self.outcomes: list[Outcome] = []
+        self.wrong: list[str] = []
+        self._on_fault = on_fault
+        self._deadline_s = deadline_s
+        self._strikes = Strikes(target, config.run.workers, time.monotonic())
+        self._endings = Endings(self._strikes)
+        self._total = 0
+        self._deaths = 0
+
+    @property
+    def expected(self) -> list[tuple[str, float]]:
+        """Roles that had to be lost, and when."""
+        return self._strikes.expected
+
+    def run(self, n_train: int) -> None:
+        """Strike and resume to the end of the run, of ``n_train`` instances an epoch."""
+        self._total = n_train * self.config.train.epochs
+        self.target.start(self.config)
+        parts = {
+            part: [f for f in self.faults if f.part == part] for part in ("opening", "middle", "closing")
+        }
+        self._open(parts["opening"])
+        share = 1 / (len(parts["middle"]) + 2)
+        for i, fault in enumerate(parts["middle"]):
+            if self._over():
+                break
+            self._turn((i + 1) * share)
+            self._strike(fault)
+        self._close(parts["closing"])
+        self._finish()
+
+    def _over(self) -> bool:
+        late = self._deadline_s is not None and time.monotonic() - self._strikes.began > self._deadline_s
+        return late or self.target.life.code == 0
+
+    def _turn(self, share: float) -> None:
+        """Wait until so much of the training is done, all children are there, and take a look."""
+        due = share * self._total
+
+        def reached() -> bool:
+            ear = self.target.life.ear
+            return ear is not None and ear.samples >= due and self._complete()
+
+        if not self.target.until(reached, _TURN_S):
+            if self.target.life.alive:
+                raise DistlshError(
+                    f"the run does not get on: {self._samples():,} of {self._total:,} samples, "
+                    f"{due:,.0f} wanted; see {self.target.output}"
+                )
+            self._revive()
+        self._look(self.target.life)
+
+    def _samples(self) -> int:
+        ear = self.target.life.ear
+        return ear.samples if ear is not None else 0
+
+    def _roles(self) -> list[str]:
+        return [*(worker_role(i) for i in range(self.config.run.workers)), REHASHER, "forkserver"]
+
+    def _complete(self) -> bool:
+        names = {one.name for one in self.target.processes()}
+        return names.issuperset(self._roles())
+
+    def _look(self, life: Life) -> None:
+        if not life.alive:
+            return
+        found = sight.descriptors(life.pid)
+        if found:
+            life.descriptors.append(len(found))
+        below = {one.pid for one in self.target.processes()}
+        zombies = sight.zombies_below(below)
+        if zombies:
+            time.sleep(_ZOMBIE_S)
+            life.zombies |= zombies & sight.zombies_below(below)
+
+    def _revive(self) -> None:
+        """Go on with a run that ended without being asked to."""
+        life = self.target.life
+        if life.code == 0:
+            return
+        self._deaths += 1
+        self.wrong.append(f"the command ended by itself with code {life.code} ({self._last_words()})")
+        if self._deaths > _MOST_DEATHS:
+            raise DistlshError(
+                f"the run cannot be kept alive: {self._last_words()}; see {self.target.output}"
+            )
+        self.target.resume()
+        self.target.until(lambda: self.target.life.ear is not None and self._complete(), _READY_S)
+
+    def _last_words(self) -> str:
+        lines = self.target.output.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no output"
+
+    def _strike(self, fault: Fault) -> None:
+        time.sleep(fault.delay_s)
+        if not self.target.life.alive:
+            self._revive()
+        if self.target.life.code == 0:
+            return
+        life = self.target.life
+        if fault.role == COORDINATOR:
+            found = self._endings.on_coordinator(fault)
+        elif fault.point is Point.STOP:
+            found = self._endings.on_stopping_child(fault)
+        else:
+            found = self._strikes.on_child(fault)
+        if not life.alive and life is self.target.life and life.code != 0:
+            found.wrong.append(f"the command ended by itself with code {life.code} ({self._last_words()})")
+            self._endings.go_on(found, time.monotonic())
+        self._note(found)
+
+    def _note(self, found: Outcome) -> None:
+        self.outcomes.append(found)
+        self._on_fault(found)
+
+    # --- before training
+
+    def _open(self, faults: Sequence[Fault]) -> None:
+        """Strike before training: the coordinator first, then each child at its points."""
+        for fault in faults:
+            if fault.role == COORDINATOR:
+                self._ready_to_arm()
+                self._note(self._endings.on_coordinator(fault))
+        queues: dict[str, deque[Fault]] = {}
+        for fault in faults:
+            if fault.role != COORDINATOR:
+                queues.setdefault(fault.role, deque()).append(fault)
+        if queues:
+            if self._phase() not in ("start", "init"):  # begin again: nothing is saved yet
+                kill(self.target.life.pid)
+                self.target.finish(_READY_S)
+                self.target.resume()
+            self._ready_to_arm()
+            self._arm_all(queues)
+
+    def _ready_to_arm(self) -> None:
+        self.target.until(lambda: self.target.life.segment is not None, _READY_S)
+
+    def _phase(self) -> str:
+        ear = self.target.life.ear
+        return ear.phase if ear is not None else "start"
+
+    def _arm_all(self, queues: dict[str, deque[Fault]]) -> None:
+        under_way: dict[str, tuple[Fault, Outcome]] = {}
+        for role in list(queues):
+            self._arm_next(role, queues, under_way)
+
+        def done() -> bool:
+            for role, (fault, found) in list(under_way.items()):
+                if self._strikes._taken(row_of(role, self.config.run.workers)):
+                    self._struck(fault, found)
+                    del under_way[role]
+                    self._arm_next(role, queues, under_way)
+            return not under_way or self._phase() == "train"
+
+        self.target.until(done, _OPENING_S)
+        for _, found in under_way.values():
+            found.struck = False
+            self._note(found)
+        self._strikes.disarm()
+
+    def _arm_next(
+        self, role: str, queues: dict[str, deque[Fault]], under_way: dict[str, tuple[Fault, Outcome]]
+    ) -> None:
+        segment = self.target.life.segment
+        if not queues[role] or segment is None:
+            return
+        fault = queues[role].popleft()
+        assert fault.point is not None
+        under_way[role] = fault, self._strikes.outcome(fault)
+        arm(segment, row_of(role, self.config.run.workers), fault.point, NUMBERS[fault.kind])
+
+    def _struck(self, fault: Fault, found: Outcome) -> None:
+        at = time.monotonic()
+        if fault.kind == "pause":
+            time.sleep(_PAUSE_S)
+            one = self.target.process_of(fault.role)
+            if one is not None:
+                kill(one.pid, 18)
+            found.again_s = round(time.monotonic() - at, 3)
+        else:
+            self._strikes._await(fault, found, at)
+        self._note(found)
+
+    # --- the end
+
+    def _close(self, faults: Sequence[Fault]) -> None:
+        """Strike while the run ends by itself, and resume it."""
+        ending = [fault for fault in faults if fault.role == COORDINATOR]
+        for fault in ending:
+            self._turn(1 - 1 / (len(self.faults) + 2))
+            segment, life = self.target.life.segment, self.target.life
+            if segment is None or not life.alive:
+                break
+            found = self._strikes.outcome(fault)
+            assert fault.point is not None
+            arm(segment, row_of(COORDINATOR, self.config.run.workers), fault.point, NUMBERS[fault.kind])
+            self.target.finish(_END_S)
+            self._endings._end(found, life.ended or time.monotonic(), {-NUMBERS[fault.kind]})
+            self._note(found)
+        self._arm_the_end([fault for fault in faults if fault.role != COORDINATOR])
+
+    def _arm_the_end(self, faults: Sequence[Fault]) -> None:
+        self.target.until(lambda: self.target.life.segment is not None, _READY_S)
+        segment = self.target.life.segment
+        for fault in {fault.role: fault for fault in faults}.values():
+            found = self._strikes.outcome(fault)
+            assert fault.point is not None
+            if segment is None or not self.target.life.alive:
+                found.struck = False
+            else:
+                arm(segment, row_of(fault.role, self.config.run.workers), fault.point, NUMBERS[fault.kind])
+            self._note(found)
+
+    def _finish(self) -> None:
+        for _ in range(_MOST_DEATHS):
+            code = self.target.finish(_END_S)
+            if code == 0:
+                return
+            self._revive()
+        raise DistlshError(f"the run does not complete; see {self.target.output}")
+
+    # --- what the run noticed
+
+    def unasked(self) -> list[str]:
+        """Return the restarts that no fault explains."""
+        left = list(self.expected)
+        found = []
+        for life in self.target.lives:
+            for heard in life.ear.heard if life.ear is not None else []:
+                if not isinstance(heard.metric, Restart):
+                    continue
+                match = next((e for e in left if e[0] == heard.metric.role and e[1] <= heard.at), None)
+                if match is None:
+                    found.append(f"{heard.metric.role}: {heard.metric.why}")
+                else:
+                    left.remove(match)
+        return found

@@ -1,0 +1,114 @@
+"""The configuration of a chaos run, and the calm runs that it is compared with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import msgspec
+
+from distlsh.config.load import load_config
+from distlsh.config.schema import Config
+from distlsh.errors import DistlshError
+from distlsh.runtime.chaos.target import Target
+
+SMALL = (
+    "data.synth.n_train=20000", "data.synth.n_test=2000", "data.synth.n_features=4000",
+    "data.synth.n_labels=3000", "model.hidden=[64]", "lsh.n_active=128", "lsh.dim=32", "lsh.n_tables=16",
+    "lsh.n_probes=2", "pretrain.epochs=1", "train.chunk_size=512", "run.name=chaos",
+)  # fmt: skip
+"""Generated data of which an epoch takes a second or two."""
+
+GAP_S = 0.4
+"""Seconds of undisturbed training between two faults."""
+
+LEAST_SPREAD = 0.02
+_LEAST_GAP = 512
+_RATE_EPOCHS = 3
+_CALM_S = 3600.0
+_MANY = 1_000_000
+
+
+class Pace(msgspec.Struct, kw_only=True):
+    """How long the run is, and how often what happens in it."""
+
+    epochs: int
+    gap: int  # samples between two faults
+
+
+class Calm(msgspec.Struct, kw_only=True):
+    """What undisturbed runs reach.
+
+    spread  how far a disturbed run's P@1 may be from their mean: 3 standard deviations, at least 0.02
+    """
+
+    p_at_1: list[float]
+    total_s: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean P@1."""
+        return mean(self.p_at_1)
+
+    @property
+    def spread(self) -> float:
+        """How far from the mean is as usual."""
+        deviation = stdev(self.p_at_1) if len(self.p_at_1) > 1 else 0.0
+        return max(3 * deviation, LEAST_SPREAD)
+
+
+def base_config(path: str | None, overrides: list[str], workers: int | None, cache: Path | None) -> Config:
+    """Return the configuration to disturb: the given one, or a small generated set."""
+    settings = [*(SMALL if path is None else ()), *overrides]
+    if cache is not None and not any(one.startswith("data.cache_dir") for one in overrides):
+        settings.append(f"data.cache_dir={cache}")
+    return load_config(path, settings, workers or 2)
+
+
+def paced(config: Config, pace: Pace, seed: int) -> Config:
+    """Return ``config`` with many evaluations, checkpoints and refreshes, and quick to miss a child."""
+    replace = msgspec.structs.replace
+    gap = pace.gap
+    return replace(
+        config,
+        train=replace(config.train, epochs=pace.epochs, seed=seed),
+        rehash=replace(config.rehash, initial_interval=max(gap // 2, 1), decay=0.0),
+        eval=replace(config.eval, n_rows=min(config.eval.n_rows or 200, 200), interval=3 * gap),
+        checkpoint=replace(config.checkpoint, interval=2 * gap, optimizer_state=True),
+        run=replace(
+            config.run,
+            visits=True,
+            max_restarts=_MANY,
+            heartbeat_s=0.2,
+            heartbeat_timeout_s=3.0,
+            stop_timeout_s=1.0,
+            report_s=0.1,
+        ),
+    )
+
+
+def find_pace(config: Config, n_faults: int, root: Path) -> tuple[Pace, int]:
+    """Return a pace that gives each fault its time, and the number of instances, from a short run."""
+    short = paced(config, Pace(epochs=_RATE_EPOCHS, gap=_MANY), config.train.seed)
+    summary = calm_run(short, root, "rate")
+    n_train = round(summary["samples"] / _RATE_EPOCHS)
+    wanted = (n_faults + 2) * max(_LEAST_GAP, GAP_S * summary["samples_per_s"])
+    epochs = max(_RATE_EPOCHS, math.ceil(wanted / n_train))
+    return Pace(epochs=epochs, gap=max(1, epochs * n_train // (n_faults + 2))), n_train
+
+
+def calm_run(config: Config, root: Path, name: str) -> dict[str, Any]:
+    """Train undisturbed and return ``summary.json``; DistlshError where that fails."""
+    target = Target(root, name)
+    try:
+        target.start(config)
+        code = target.finish(_CALM_S)
+        if code != 0:
+            raise DistlshError(f"an undisturbed run ended with code {code}; its output is in {target.output}")
+        found: dict[str, Any] = json.loads((target.run_dir / "summary.json").read_text())
+        return found
+    finally:
+        target.close()

@@ -1,0 +1,79 @@
+"""What can be seen of a run from outside: its processes by role, descriptors, segments, files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from distlsh.shm.names import SEGMENT_DIR
+
+MARKER = "DISTLSH_CHAOS"
+"""Variable that all processes of a run under test inherit: none can hide."""
+
+
+class Seen(NamedTuple):
+    """One process.
+
+    state  a letter of ``/proc/PID/stat``: R, S, T (stopped), Z (zombie), ...
+    """
+
+    pid: int
+    parent: int
+    name: str
+    state: str
+
+
+def process(pid: int) -> Seen | None:
+    """Return process ``pid``, None if there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(")")
+    state, parent = tail.split()[:2]
+    return Seen(pid, int(parent), head.partition("(")[2], state)
+
+
+def marked(token: str) -> list[Seen]:
+    """Return the living processes whose environment has ``token`` in `MARKER`."""
+    wanted = f"{MARKER}={token}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and wanted in _environment(entry) and (one := process(int(entry))) is not None:
+            found.append(one)
+    return [one for one in found if one.state not in "ZX"]
+
+
+def _environment(pid: str) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def zombies_below(pids: set[int]) -> set[int]:
+    """Return the zombies whose parent is one of ``pids``."""
+    seen = [process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
+    return {one.pid for one in seen if one is not None and one.state == "Z" and one.parent in pids}
+
+
+def descriptors(pid: int) -> list[str]:
+    """Return what the descriptors of a process point to."""
+    found = []
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    for name in names:
+        try:
+            found.append(os.readlink(f"{folder}/{name}"))
+        except OSError:
+            continue
+    return found
+
+
+def segments(pid: int) -> list[Path]:
+    """Return the segments of the run whose coordinator is, or was, ``pid``."""
+    return sorted(SEGMENT_DIR.glob(f"distlsh-{pid}-*"))

@@ -1,0 +1,131 @@
+"""What must hold after a chaos run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from distlsh.runtime.chaos.faults import Fault
+from distlsh.runtime.chaos.prepare import Calm
+from distlsh.runtime.chaos.strikes import Outcome
+from distlsh.runtime.chaos.target import Target
+
+_MORE_DESCRIPTORS = 3
+"""Descriptors that a process may have open for a moment: of a checkpoint, or of a child just started."""
+
+
+class Check(msgspec.Struct, kw_only=True):
+    """One promise, and what was found."""
+
+    what: str
+    found: str
+    holds: bool
+
+
+class Recovery(msgspec.Struct, kw_only=True):
+    """Seconds from a strike until the role worked again."""
+
+    role: str
+    n: int
+    median_s: float
+    worst_s: float
+
+
+def recoveries(outcomes: Sequence[Outcome]) -> list[Recovery]:
+    """Return how long each group of roles took; pauses are left out, which last as long as they last."""
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for one in outcomes:
+        if one.again_s is None or one.kind == "pause":
+            continue
+        group = "worker" if one.role.startswith("worker") else one.role
+        found = " found by its silence" if one.kind == "stop" and group in ("worker", "rehasher") else ""
+        times["run resumed" if one.exit_code is not None else group + found].append(one.again_s)
+    return [
+        Recovery(role=role, n=len(found), median_s=round(median(found), 3), worst_s=round(max(found), 3))
+        for role, found in sorted(times.items())
+    ]
+
+
+def judge(
+    target: Target,
+    summary: dict[str, Any] | None,
+    faults: Sequence[Fault],
+    outcomes: Sequence[Outcome],
+    wrong: Sequence[str],
+    unasked: Sequence[str],
+    calm: Calm,
+    epochs: int,
+    left: Sequence[str],
+) -> list[Check]:
+    """Return all checks."""
+    failed = [f"fault {one.number}: {text}" for one in outcomes for text in one.wrong]
+    checks = [
+        _check(
+            "the run completed", summary is not None and summary["status"] == "completed", _status(summary)
+        ),
+        _check("each fault was survived", not failed and not wrong, "; ".join([*failed, *wrong]) or "all"),
+        _check("nothing died that was not struck", not unasked, "; ".join(unasked) or "nothing"),
+        _check("nothing is left", not left, "; ".join(left) or "nothing"),
+        *_lives(target),
+    ]
+    if summary is not None:
+        checks += [_trained(summary, epochs), _accuracy(summary, calm), _counted(summary, outcomes)]
+    return checks
+
+
+def _check(what: str, holds: bool, found: str) -> Check:
+    return Check(what=what, found=found, holds=holds)
+
+
+def _status(summary: dict[str, Any] | None) -> str:
+    return "no summary" if summary is None else f"{summary['status']}, {summary['samples']:,} samples"
+
+
+def _trained(summary: dict[str, Any], epochs: int) -> Check:
+    least, repeated = summary.get("visits_min"), summary.get("visits_repeated")
+    holds = least is not None and least >= epochs
+    return _check(
+        "every sample was trained in every epoch",
+        holds,
+        f"least trained {least} times in {epochs} epochs; {repeated} repeated",
+    )
+
+
+def _accuracy(summary: dict[str, Any], calm: Calm) -> Check:
+    found = summary["p_at_1"]
+    holds = found is not None and abs(found - calm.mean) <= calm.spread
+    runs = ", ".join(f"{p:.4f}" for p in calm.p_at_1)
+    return _check("P@1 is that of calm runs", holds, f"{found} against {runs} (mean +- {calm.spread:.4f})")
+
+
+def _counted(summary: dict[str, Any], outcomes: Sequence[Outcome]) -> Check:
+    """The summary counts restarts since the start; those after the checkpoint a resume began at are lost."""
+    lost = sum(len(one.lost) for one in outcomes)
+    found = summary["worker_restarts"]
+    return _check(
+        "restarts are counted",
+        found <= 2 * lost + len(outcomes),
+        f"{found} in the summary, {lost} children lost to faults",
+    )
+
+
+def _lives(target: Target) -> list[Check]:
+    grown = [
+        f"process {life.pid}: {life.descriptors[0]} to {life.descriptors[-1]}"
+        for life in target.lives
+        if len(life.descriptors) > 1 and life.descriptors[-1] - life.descriptors[0] > _MORE_DESCRIPTORS
+    ]
+    zombies = [str(pid) for life in target.lives for pid in life.zombies]
+    longest = max((len(life.descriptors) for life in target.lives), default=0)
+    return [
+        _check(
+            "descriptors of the coordinator do not grow",
+            not grown,
+            "; ".join(grown) or f"looked at up to {longest} times in {len(target.lives)} processes",
+        ),
+        _check("no zombie", not zombies, ", ".join(zombies) or "none for longer than a second"),
+    ]
