@@ -14,7 +14,7 @@ import msgspec
 from distlsh.config.schema import Config
 from distlsh.errors import DistlshError
 from distlsh.runtime.chaos.campaign import Campaign
-from distlsh.runtime.chaos.faults import Choices, Fault, plan_faults
+from distlsh.runtime.chaos.faults import Choices, FaultPlan, plan_faults
 from distlsh.runtime.chaos.memory_kill import can_kill_for_memory
 from distlsh.runtime.chaos.prepare import Calm, Pace, calm_run, find_pace, paced
 from distlsh.runtime.chaos.strikes import Outcome
@@ -81,15 +81,13 @@ def run_chaos(
         tunes=config.lsh.auto is not None,
         pretrains=config.pretrain.epochs > 0,
     )
-    faults = plan_faults(seed, n_faults, choices)
+    plan = plan_faults(seed, n_faults, choices)
     started = time.monotonic()
     target = Target(root, "run")
     try:
-        campaign = Campaign(
-            target, paced(config, pace, seed), faults, on_fault=on_fault, deadline_s=deadline_s
-        )
+        campaign = Campaign(target, paced(config, pace, seed), plan, on_fault=on_fault, deadline_s=deadline_s)
         wrong = _campaign(campaign, n_train)
-        report = _report(target, campaign, faults, wrong, calm, pace, seed, memory)
+        report = _report(target, campaign, plan, wrong, calm, pace, seed, memory)
         report.total_s = round(time.monotonic() - started, 1)
         return report
     finally:
@@ -121,7 +119,7 @@ def _campaign(campaign: Campaign, n_train: int) -> list[str]:
 def _report(
     target: Target,
     campaign: Campaign,
-    faults: list[Fault],
+    plan: FaultPlan,
     wrong: list[str],
     calm: Calm,
     pace: Pace,
@@ -131,11 +129,11 @@ def _report(
     path = target.run_dir / "summary.json"
     summary = json.loads(path.read_text()) if path.is_file() else None
     unasked, outcomes = campaign.unasked(), campaign.outcomes
-    checks = judge(target, summary, faults, outcomes, wrong, unasked, calm, pace.epochs, target.left())
+    checks = judge(target, summary, plan, outcomes, wrong, unasked, calm, pace.epochs, target.left())
     return ChaosReport(
         seed=seed,
         workers=campaign.config.run.workers,
-        planned=len(faults),
+        planned=len(plan.faults),
         struck=sum(one.struck for one in outcomes),
         pace=pace,
         calm=calm,

@@ -11,7 +11,7 @@ from distlsh.errors import DistlshError
 from distlsh.protocol.reports import Restart
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.endings import Endings
-from distlsh.runtime.chaos.faults import Fault
+from distlsh.runtime.chaos.faults import Fault, FaultPlan
 from distlsh.runtime.chaos.strikes import NUMBERS, Outcome, Strikes
 from distlsh.runtime.chaos.target import Life, Target, kill
 from distlsh.runtime.failpoints import COORDINATOR, Point, arm, row_of
@@ -35,23 +35,24 @@ class Campaign:
         self,
         target: Target,
         config: Config,
-        faults: Sequence[Fault],
+        plan: FaultPlan,
         *,
         on_fault: Callable[[Outcome], None] = lambda found: None,
         deadline_s: float | None = None,
     ) -> None:
-        """Take the run's configuration and the faults, those of the opening first.
+        """Take the run's configuration and the faults.
 
         deadline_s  after which no further fault is injected
         """
         self.target = target
         self.config = config
-        self.faults = faults
+        self.plan = plan
         self.outcomes: list[Outcome] = []
         self.wrong: list[str] = []
         self._on_fault = on_fault
         self._deadline_s = deadline_s
-        self._strikes = Strikes(target, config.run.workers, time.monotonic())
+        gap = config.checkpoint.interval or 1
+        self._strikes = Strikes(target, config.run.workers, gap, time.monotonic())
         self._endings = Endings(self._strikes)
         self._total = 0
         self._deaths = 0
@@ -65,18 +66,19 @@ class Campaign:
         """Strike and resume to the end of the run, of ``n_train`` instances an epoch."""
         self._total = n_train * self.config.train.epochs
         self.target.start(self.config)
-        parts = {
-            part: [f for f in self.faults if f.part == part] for part in ("opening", "middle", "closing")
-        }
-        self._open(parts["opening"])
-        share = 1 / (len(parts["middle"]) + 2)
-        for i, fault in enumerate(parts["middle"]):
-            if self._over():
-                break
-            self._turn((i + 1) * share)
-            self._strike(fault)
-        self._close(parts["closing"])
+        self._open(self.plan.opening)
+        self._disturb()
+        self._close(self.plan.closing)
         self._finish()
+
+    def _disturb(self) -> None:
+        """Strike while the run trains, at even steps of its way; go on to spares for what it did not meet."""
+        wanted, struck = len(self.plan.middle), 0
+        for fault in [*self.plan.middle, *self.plan.spare]:
+            if struck == wanted or self._over():
+                return
+            self._turn((struck + 1) / (wanted + 2))
+            struck += self._strike(fault)
 
     def _over(self) -> bool:
         late = self._deadline_s is not None and time.monotonic() - self._strikes.began > self._deadline_s
@@ -140,12 +142,13 @@ class Campaign:
         lines = self.target.output.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "no output"
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, fault: Fault) -> bool:
+        """Carry out a fault; tell whether it struck."""
         time.sleep(fault.delay_s)
         if not self.target.life.alive:
             self._revive()
         if self.target.life.code == 0:
-            return
+            return False
         life = self.target.life
         if fault.role == COORDINATOR:
             found = self._endings.on_coordinator(fault)
@@ -156,7 +159,18 @@ class Campaign:
         if not life.alive and life is self.target.life and life.code != 0:
             found.wrong.append(f"the command ended by itself with code {life.code} ({self._last_words()})")
             self._endings.go_on(found, time.monotonic())
+        elif found.wrong and life.alive and life is self.target.life:
+            self._begin_anew(found)
         self._note(found)
+        return found.struck
+
+    def _begin_anew(self, found: Outcome) -> None:
+        """Resume a run that hangs, so that one mistake does not hide all others."""
+        kill(self.target.life.pid)
+        self.target.finish(_READY_S)
+        for one in self.target.processes():
+            kill(one.pid)
+        self._endings.go_on(found, time.monotonic())
 
     def _note(self, found: Outcome) -> None:
         self.outcomes.append(found)
@@ -196,7 +210,7 @@ class Campaign:
 
         def done() -> bool:
             for role, (fault, found) in list(under_way.items()):
-                if self._strikes._taken(row_of(role, self.config.run.workers)):
+                if self._strikes.taken(row_of(role, self.config.run.workers)):
                     self._struck(fault, found)
                     del under_way[role]
                     self._arm_next(role, queues, under_way)
@@ -228,7 +242,7 @@ class Campaign:
                 kill(one.pid, 18)
             found.again_s = round(time.monotonic() - at, 3)
         else:
-            self._strikes._await(fault, found, at)
+            self._strikes.recovered(fault, found, at)
         self._note(found)
 
     # --- the end
@@ -237,7 +251,7 @@ class Campaign:
         """Strike while the run ends by itself, and resume it."""
         ending = [fault for fault in faults if fault.role == COORDINATOR]
         for fault in ending:
-            self._turn(1 - 1 / (len(self.faults) + 2))
+            self._turn(1 - 1 / (len(self.plan.faults) + 2))
             segment, life = self.target.life.segment, self.target.life
             if segment is None or not life.alive:
                 break

@@ -96,6 +96,8 @@ class Endings:
         codes = {INTERRUPTED}
         if fault.kind == "int twice" or fault.moment == "resuming":
             codes.add(FAILED)  # stopped at once, as asked
+        if fault.moment == "resuming":
+            codes.add(-NUMBERS[fault.kind])  # Python had not begun to run our code
         return codes
 
     def _await_pause(self, found: Outcome, at: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,21 +106,38 @@ class Choices:
     pretrains: bool = True
 
 
-def plan_faults(seed: int, n_faults: int, choices: Choices) -> list[Fault]:
-    """Return ``n_faults`` faults; of many enough, each role with each kind, and each point, at least once.
+@dataclass(frozen=True)
+class FaultPlan:
+    """Faults in their order.
 
-    Those of the opening come first and those of the closing last.
+    opening, middle, closing  before training, while training, as the run ends by itself
+    spare                     to follow the middle, for those that the run did not come past
     """
+
+    opening: list[Fault]
+    middle: list[Fault]
+    closing: list[Fault]
+    spare: list[Fault]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All but the spare ones."""
+        return [*self.opening, *self.middle, *self.closing]
+
+
+def plan_faults(seed: int, n_faults: int, choices: Choices) -> FaultPlan:
+    """Return ``n_faults`` faults; of many enough, each role with each kind, and each point, at least once."""
     draw = random.Random(seed)
     opening = _opening(draw, choices)[: n_faults // _OPENING_SHARE]
     closing = _closing(draw, choices)[: n_faults // _CLOSING_SHARE]
-    cells = middle_cells(choices)
-    middle: list[Fault] = []
-    while len(middle) < n_faults - len(opening) - len(closing):
+    n_middle = n_faults - len(opening) - len(closing)
+    cells, drawn = middle_cells(choices), list[Fault]()
+    while len(drawn) < 2 * n_middle:
         draw.shuffle(cells)  # all once before any again
-        middle += [_drawn(draw, cell, choices) for cell in cells]
-    del middle[n_faults - len(opening) - len(closing) :]
-    return [replace(fault, number=i + 1) for i, fault in enumerate([*opening, *middle, *closing])]
+        drawn += [_drawn(draw, cell, choices) for cell in cells]
+    parts = [opening, drawn[:n_middle], closing, drawn[n_middle : 2 * n_middle]]
+    numbers = itertools.count(1)
+    return FaultPlan(*([replace(fault, number=next(numbers)) for fault in part] for part in parts))
 
 
 def middle_cells(choices: Choices) -> list[_Cell]:

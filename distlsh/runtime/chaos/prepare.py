@@ -22,7 +22,7 @@ SMALL = (
 )  # fmt: skip
 """Generated data of which an epoch takes a second or two."""
 
-GAP_S = 0.4
+GAP_S = 1.2
 """Seconds of undisturbed training between two faults."""
 
 LEAST_SPREAD = 0.02
@@ -75,15 +75,15 @@ def paced(config: Config, pace: Pace, seed: int) -> Config:
     return replace(
         config,
         train=replace(config.train, epochs=pace.epochs, seed=seed),
-        rehash=replace(config.rehash, initial_interval=max(gap // 2, 1), decay=0.0),
-        eval=replace(config.eval, n_rows=min(config.eval.n_rows or 200, 200), interval=3 * gap),
-        checkpoint=replace(config.checkpoint, interval=2 * gap, optimizer_state=True),
+        rehash=replace(config.rehash, initial_interval=max(gap // 8, 1), decay=0.0),
+        eval=replace(config.eval, n_rows=min(config.eval.n_rows or 200, 200), interval=gap),
+        checkpoint=replace(config.checkpoint, interval=gap, optimizer_state=True),
         run=replace(
             config.run,
             visits=True,
             max_restarts=_MANY,
             heartbeat_s=0.2,
-            heartbeat_timeout_s=3.0,
+            heartbeat_timeout_s=2.5,
             stop_timeout_s=1.0,
             report_s=0.1,
         ),

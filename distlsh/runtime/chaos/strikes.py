@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from distlsh.runtime.chaos.ear import Heard
+from distlsh.runtime.chaos.ear import Ear, Heard
 from distlsh.runtime.chaos.faults import FORK_SERVER, WORKER, Fault
 from distlsh.runtime.chaos.memory_kill import no_memory_for
 from distlsh.runtime.chaos.target import Life, Target, kill
@@ -30,8 +30,9 @@ _PAUSE_S = 1.0
 _HELD_S = 0.3
 _BETWEEN_INTS_S = 0.1
 _POINT_S = 20.0
-_MEMORY_S = 10.0
-_RECOVERY_S = 60.0
+_POINT_LEAST_S, _POINT_GAPS = 2.0, 2
+_MEMORY_S = 3.0
+_RECOVERY_S = 30.0
 _AT_STOP = (Point.STOP, Point.SHUTDOWN, Point.SUMMARY)
 
 
@@ -58,9 +59,11 @@ class Outcome(msgspec.Struct, kw_only=True):
 class Strikes:
     """Carries out faults on one target."""
 
-    def __init__(self, target: Target, n_workers: int, began: float) -> None:
+    def __init__(self, target: Target, n_workers: int, gap: int, began: float) -> None:
+        """Take the run, its number of workers, and how many samples lie between two faults."""
         self.target = target
         self.n_workers = n_workers
+        self.gap = gap
         self.began = began
         self._before: dict[str, int] = {}  # children, when the fault's turn came
         self.expected: list[tuple[str, float]] = []  # roles that had to be lost, and when
@@ -98,7 +101,7 @@ class Strikes:
                 found.struck = False
                 self.disarm()
                 return found
-            self._await(fault, found, at)
+            self.recovered(fault, found, at)
         return found
 
     def _strike(self, fault: Fault, found: Outcome, stack: ExitStack) -> float | None:
@@ -188,7 +191,11 @@ class Strikes:
         one = self.target.process_of(fault.role)
         if fault.point is Point.READERS and not self._reader_held(stack, found):
             return None
-        nudge = self._restarting(fault.role) if fault.point is Point.HELLO else None
+        nudge = None
+        if fault.point is Point.HELLO:
+            nudge = self._restarting(fault.role)
+            if fault.kind == "pause":  # what was killed has a successor that lives
+                self.expected.append((fault.role, time.monotonic()))
         at = self.at_point(fault.role, fault.point, NUMBERS[fault.kind], nudge)
         if at is not None and fault.kind == "pause":
             time.sleep(_PAUSE_S)
@@ -212,6 +219,7 @@ class Strikes:
         if one is None or self.at_point(role, Point.READING, signal.SIGSTOP) is None:
             return False
         stack.callback(kill, one.pid, signal.SIGCONT)
+        self.expected.append((role, time.monotonic()))  # it may be missed before it goes on
         return True
 
     def at_point(
@@ -221,14 +229,21 @@ class Strikes:
         segment, row = self.life.segment, row_of(role, self.n_workers)
         if segment is None:
             return None
+        ear, began = self.life.ear, time.monotonic()
+        before = ear.samples if ear is not None else 0
         arm(segment, row, point, number)
         if nudge is not None:
             nudge()
-        if not self.target.until(lambda: self._taken(row), _POINT_S) and self.life.alive:
-            return None
-        return time.monotonic()
+        self.target.until(lambda: self.taken(row) or self._passed_by(ear, before, began), _POINT_S)
+        return time.monotonic() if self.taken(row) or not self.life.alive else None
 
-    def _taken(self, row: int) -> bool:
+    def _passed_by(self, ear: Ear | None, before: int, began: float) -> bool:
+        """Tell whether the run has had its time to come past a point: it must not end before other faults."""
+        patient = time.monotonic() - began < _POINT_LEAST_S
+        return not patient and ear is not None and ear.samples - before > _POINT_GAPS * self.gap
+
+    def taken(self, row: int) -> bool:
+        """Tell whether the point that was set for a row has struck."""
         segment = self.life.segment
         try:
             return segment is not None and armed(segment, row) == 0
@@ -241,7 +256,8 @@ class Strikes:
             for row in range(self.n_workers + 2):
                 arm(segment, row, 0, 0)
 
-    def _await(self, fault: Fault, found: Outcome, at: float) -> None:
+    def recovered(self, fault: Fault, found: Outcome, at: float) -> None:
+        """Wait until what a fault at time ``at`` stopped works again, and note how long that took."""
         ear = self.life.ear
         if ear is None:
             return
@@ -252,8 +268,8 @@ class Strikes:
             found.lost.append(fault.role)
         elif not found.lost:
             self._await_fork_server(found, at)
+        self.expected += [(role, at) for role in found.lost]
         for role in found.lost:
-            self.expected.append((role, at))
             heard = self._successor(role, at)
             if heard is None:
                 found.wrong.append(f"{role} was not started again within {_RECOVERY_S:g} s")

@@ -157,7 +157,8 @@ class Target:
         return self.life.code
 
     def left(self) -> list[str]:
-        """Return what is left of the run outside its directory, once it has ended."""
+        """Return what is left of the run, its results aside, once it has ended."""
+        reap(set(self.pids))
         found = [f"process {one.pid} ({one.name}, {one.state})" for one in self.processes()]
         found += [
             f"process {pid} ({name}, {one.state})"

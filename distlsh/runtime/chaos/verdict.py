@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from distlsh.runtime.chaos.faults import Fault
+from distlsh.runtime.chaos.faults import FaultPlan
 from distlsh.runtime.chaos.prepare import Calm
 from distlsh.runtime.chaos.strikes import Outcome
 from distlsh.runtime.chaos.target import Target
@@ -53,7 +53,7 @@ def recoveries(outcomes: Sequence[Outcome]) -> list[Recovery]:
 def judge(
     target: Target,
     summary: dict[str, Any] | None,
-    faults: Sequence[Fault],
+    plan: FaultPlan,
     outcomes: Sequence[Outcome],
     wrong: Sequence[str],
     unasked: Sequence[str],
@@ -67,6 +67,7 @@ def judge(
         _check(
             "the run completed", summary is not None and summary["status"] == "completed", _status(summary)
         ),
+        _struck(plan, outcomes),
         _check("each fault was survived", not failed and not wrong, "; ".join([*failed, *wrong]) or "all"),
         _check("nothing died that was not struck", not unasked, "; ".join(unasked) or "nothing"),
         _check("nothing is left", not left, "; ".join(left) or "nothing"),
@@ -83,6 +84,11 @@ def _check(what: str, holds: bool, found: str) -> Check:
 
 def _status(summary: dict[str, Any] | None) -> str:
     return "no summary" if summary is None else f"{summary['status']}, {summary['samples']:,} samples"
+
+
+def _struck(plan: FaultPlan, outcomes: Sequence[Outcome]) -> Check:
+    struck, wanted = sum(one.struck for one in outcomes), len(plan.faults)
+    return _check("the faults were injected", struck >= wanted, f"{struck} of {wanted}")
 
 
 def _trained(summary: dict[str, Any], epochs: int) -> Check:
