@@ -70,7 +70,7 @@ def run_chaos(
     Raises DistlshError where an undisturbed run fails or the disturbed one cannot be kept alive.
     """
     root.mkdir(parents=True, exist_ok=True)
-    adopt_orphans()
+    adopt_orphans(True)  # so that the zombies of a killed coordinator can be reaped
     pace, n_train = find_pace(config, n_faults, root)
     tell(f"pace: {pace.epochs} epochs of {n_train:,} instances, a fault every {pace.gap:,} samples")
     calm = _calm(config, pace, seed, n_calm, root, tell)
