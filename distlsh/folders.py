@@ -1,10 +1,14 @@
-"""Whether a file or folder is this user's alone, and where the user's caches lie."""
+"""Whether files and folders are this user's alone, where caches lie, and names that nobody foresees."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
+from typing import BinaryIO
+
+from distlsh.errors import UsageError
 
 
 def cache_root() -> Path:
@@ -33,3 +37,53 @@ def who_else_reads(path: Path) -> str | None:
     if found.st_uid != os.geteuid():
         return f"belongs to user {found.st_uid}"
     return f"has mode {found.st_mode & 0o777:04o}" if found.st_mode & 0o077 else None
+
+
+def all_may_rename_in(folder: Path) -> bool:
+    """Tell whether every user can put another file in the place of one in ``folder``."""
+    mode = folder.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
+def own_folder(path: Path) -> Path:
+    """Return the folder ``path``, made with mode 0700 if missing, which only this user (or root) can write.
+
+    For what is trusted when it is read back.  UsageError says who else could write it, and what to do.
+    """
+    try:
+        _make(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be made ({error.strerror}); set DISTLSH_CACHE to a folder of your own"
+        ) from error
+    why = who_else_writes(path)
+    if why is None and all_may_rename_in(path.parent):
+        why = f"lies in {path.parent}, where all users can put another in its place"
+    if why is not None:
+        raise UsageError(
+            f"{path} {why}; what others put there would be run: set DISTLSH_CACHE to a folder of your own, "
+            f"or remove this one, to be made again: rm -r {path}"
+        )
+    return path
+
+
+def _make(path: Path) -> None:
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        _make(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)  # whatever the umask
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a new name for what shall take the place of ``path``: ``.NAME.PID-HEX.tmp``."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def open_without_links(path: Path, mode: str, flags: int) -> BinaryIO:
+    """Open ``path`` for writing, but no link that somebody put there; OSError where it is one.
+
+    mode   of `open`;  flags  beside O_NOFOLLOW
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return open(descriptor, mode)  # type: ignore[return-value]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import bz2
+import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -10,9 +12,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from distlsh.errors import DataError, ResourceError
+from distlsh.folders import temporary_beside
+
+_MOST_MEMBERS = 100_000
+_MOST_RATIO = 200
+"""Times its own size that an archive may unpack to: text packs to a tenth, zeros to a thousandth."""
+
+_SMALL_BYTES = 1 << 28
+_MOST_READ = 1 << 24
 
 _Member = tuple[str, int, Callable[[], IO[bytes]]]
 """Name, size and a function that opens it."""
@@ -21,9 +31,10 @@ _Member = tuple[str, int, Callable[[], IO[bytes]]]
 def extract(archive: Path, folder: Path) -> dict[str, int]:
     """Unpack the regular files of ``archive`` below ``folder``; return their names and sizes.
 
-    DataError, before anything is written, if a name leads outside the folder or a member is a link
-    or device; DataError if the archive is damaged or of another kind.  ResourceError if the disk has
-    no room for it.  Files take their place one by one, each as a whole.
+    DataError, before anything is written, if a name leads outside the folder, a member is a link or
+    device, or there is far more in it than archives of data hold; DataError if the archive is damaged or
+    of another kind.  ResourceError if the disk has no room for it.  Files take their place one by one,
+    each as a whole.
     """
     try:
         with _members(archive) as members:
@@ -33,7 +44,7 @@ def extract(archive: Path, folder: Path) -> dict[str, int]:
             for name, size, opener in members:
                 _write(archive, folder / name, size, opener)
             return {name: size for name, size, _ in members}
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         raise DataError(archive, f"the archive is damaged ({error}); remove it and fetch it again") from error
 
 
@@ -42,15 +53,46 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             yield _zip_members(archive, opened)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            yield _tar_members(archive, tar)
-    else:
-        raise DataError(archive, "is neither a zip nor a tar archive; was it downloaded whole?")
+        return
+    with archive.open("rb") as raw:
+        start = raw.read(6)
+    packed = next((open_ for magic, open_ in _PACKED.items() if start.startswith(magic)), open)
+    with packed(archive, "rb") as file, _open_as_tar(archive, _Sparing(file)) as tar:
+        yield _tar_members(archive, tar)
+
+
+_PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+
+
+class _Sparing:
+    """A file of which nobody reads much at once: a tar's header can ask for terabytes."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int) -> bytes:
+        if size > _MOST_READ:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return bytes(self._file.read(size))
+
+
+def _open_as_tar(archive: Path, file: _Sparing) -> tarfile.TarFile:
+    try:
+        return tarfile.TarFile(fileobj=file)  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        raise DataError(
+            archive, f"is neither a zip nor a tar archive ({error}); was it downloaded whole?"
+        ) from error
 
 
 def _zip_members(archive: Path, opened: zipfile.ZipFile) -> list[_Member]:
     members: list[_Member] = []
+    _refuse_bomb(archive, len(opened.infolist()), sum(info.file_size for info in opened.infolist()))
     for info in opened.infolist():
         if info.is_dir():
             continue
@@ -63,7 +105,10 @@ def _zip_members(archive: Path, opened: zipfile.ZipFile) -> list[_Member]:
 
 def _tar_members(archive: Path, opened: tarfile.TarFile) -> list[_Member]:
     members: list[_Member] = []
-    for info in opened.getmembers():
+    unpacked = 0
+    for n, info in enumerate(opened):
+        # At once, not at the end: to get past a member, all of it is decompressed.
+        _refuse_bomb(archive, n, unpacked := unpacked + info.size)
         if info.isdir():
             continue
         if not info.isreg():
@@ -86,6 +131,18 @@ def _refuse_outside(archive: Path, folder: Path, name: str) -> None:
         raise DataError(archive, f"holds {name!r}, which leads outside the folder; nothing was unpacked")
 
 
+def _refuse_bomb(archive: Path, n_members: int, unpacked: int) -> None:
+    packed = archive.stat().st_size
+    if n_members > _MOST_MEMBERS:
+        raise DataError(archive, f"holds more than {_MOST_MEMBERS:,} files; no archive of data does")
+    if unpacked > max(_MOST_RATIO * packed, _SMALL_BYTES):
+        raise DataError(
+            archive,
+            f"unpacks to {unpacked:,} bytes or more, over {_MOST_RATIO} times its own {packed:,}; "
+            "unpack it by hand if you trust it",
+        )
+
+
 def _refuse_too_large(archive: Path, folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
@@ -94,9 +151,9 @@ def _refuse_too_large(archive: Path, folder: Path, size: int) -> None:
 
 def _write(archive: Path, path: Path, size: int, opener: Callable[[], IO[bytes]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
-        with opener() as source, temporary.open("wb") as target:
+        with opener() as source, temporary.open("xb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             if target.tell() != size:
                 raise DataError(archive, f"{path.name} unpacks to {target.tell():,} bytes, not {size:,}")

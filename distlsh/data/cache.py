@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store, sync_folder
 from distlsh.errors import StoreError
+from distlsh.folders import cache_root, temporary_beside
 
 FOLDER = ".distlsh-cache"
+_POLL_S = 0.05
+_NOTICE_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 def user_cache_dir() -> Path:
     """Return the user's folder of stores: ``$DISTLSH_CACHE/data`` or ``~/.cache/distlsh/data``."""
-    root = os.environ.get("DISTLSH_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "distlsh"
-    )
-    return Path(root) / "data"
+    return cache_root() / "data"
 
 
 def cache_folders(source: Path, cache_dir: str | os.PathLike[str] | None) -> list[Path]:
@@ -64,8 +69,13 @@ def is_writable(folder: Path) -> bool:
 
 
 def writable_folder(folders: list[Path]) -> Path:
-    """Return the first folder that can be written; StoreError names what to set if none can."""
-    for folder in folders:
+    """Return the first folder that can be written, this user's before others'.
+
+    StoreError names what to set if none can.
+    """
+    for folder in sorted(
+        folders, key=lambda folder: folder.exists() and folder.stat().st_uid != os.geteuid()
+    ):
         if is_writable(folder):
             return folder
     tried = ", ".join(str(folder) for folder in folders)
@@ -73,14 +83,42 @@ def writable_folder(folders: list[Path]) -> Path:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the file lock ``path``; where locks are not supported, go on without."""
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold the file lock ``path``; yield whether it is held.
+
+    Where there are no locks, or another user made the file and could hold it for ever, go on without:
+    two builders then both build, and the last to rename stays.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield False
+        return
+    try:
+        mine = os.fstat(descriptor).st_uid == os.geteuid()
+        if mine:
+            os.fchmod(descriptor, 0o600)  # others cannot even open it
+        yield mine and _wait_for(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, path: Path) -> bool:
+    """Wait for the lock, as long as it takes another process of this user to build; say so now and then."""
     import fcntl
 
-    with path.open("a") as file:
-        with suppress(OSError):  # without locks two builders both build, and the last to rename stays
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    next_notice = time.monotonic() + _NOTICE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        except OSError:
+            return False
+        if time.monotonic() > next_notice:
+            next_notice += 60 * _NOTICE_S
+            _log.warning("waiting for another process that holds %s; if there is none, remove it", path)
 
 
 def build_once(final: Path, build: Callable[[Path], None], is_current: Callable[[Dataset], bool]) -> Dataset:
@@ -91,12 +129,13 @@ def build_once(final: Path, build: Callable[[Path], None], is_current: Callable[
 
     Processes that come at the same time wait for the first and share its store.
     """
-    with _lock(final.parent / f"{final.name}.lock"):
+    with _lock(final.parent / f"{final.name}.lock") as alone:
         found = open_current(final, is_current)
         if found is not None:
             return found
-        _sweep(final)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        if alone:
+            _sweep(final)
+        temporary = temporary_beside(final)
         try:
             build(temporary)
             _replace(temporary, final)
@@ -116,9 +155,26 @@ def open_current(final: Path, is_current: Callable[[Dataset], bool]) -> Dataset 
     return found if is_current(found) else None
 
 
+def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
+    """Tell whether to use a store that may be another user's: sums tell damage, not lies.
+
+    Believed are this user, root and the owner of the source; others only where the folder's owner lets
+    not everyone write, and that owner is one of these or the user chose the folder.
+
+    source  what the store was made from;  chosen  whether the user named the folder
+    """
+    if store is None:
+        return False
+    own, folder = store.stat(), store.parent.stat()
+    owners = {os.geteuid(), 0} | ({source.stat().st_uid} if source is not None else set())
+    if own.st_mode & stat.S_IWOTH:
+        return False
+    return own.st_uid in owners or (not folder.st_mode & stat.S_IWOTH and (chosen or folder.st_uid in owners))
+
+
 def _replace(temporary: Path, final: Path) -> None:
     """Put the new folder in its place; processes that map the old one keep their view of it."""
-    old = final.with_name(f".{final.name}.{os.getpid()}.old")
+    old = temporary_beside(final).with_suffix(".old")
     if final.exists():
         final.rename(old)
     temporary.rename(final)

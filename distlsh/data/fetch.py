@@ -9,15 +9,18 @@ starts again.  Digests of files for which the catalogue knows none are noted in
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
+import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -26,8 +29,10 @@ from distlsh.data.catalogue import CatalogueEntry, CatalogueFile, find_entry, lo
 from distlsh.data.store import write_json
 from distlsh.data.streams import Progress, file_sha256
 from distlsh.errors import DataError
+from distlsh.folders import open_without_links
 
 _CHUNK_BYTES = 1 << 18
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NOTES = ".distlsh-fetch.json"
 _CUT = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
@@ -54,6 +59,7 @@ class _Transfer:
     pause_s: float
     progress: Callable[[str], Progress | None]
     notice: Notice
+    known_digest: bool = False
 
 
 def fetch(
@@ -120,7 +126,7 @@ def _fetch_file(file: CatalogueFile, folder: Path, transfer: _Transfer) -> str:
             return digest
         transfer.notice(f"{path}: is not the file of the catalogue (other SHA-256); downloading it again")
     part = folder / f"{file.name}.part"
-    _download(file.url, part, path, transfer)
+    _download(file.url, part, path, replace(transfer, known_digest=expected is not None))
     digest = file_sha256(part)
     _check_digest(file, part, path, digest, expected, transfer.notice)
     part.replace(path)
@@ -216,6 +222,7 @@ def _receive(url: str, part: Path, path: Path, transfer: _Transfer) -> None:
     headers = {"User-Agent": "distlsh", "Accept-Encoding": "identity"}
     if version is not None:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
+    _refuse_open_line(url, path, transfer)
     request = urllib.request.Request(url, headers=headers)
     try:
         response = urllib.request.urlopen(request, timeout=transfer.timeout_s)
@@ -225,12 +232,26 @@ def _receive(url: str, part: Path, path: Path, transfer: _Transfer) -> None:
         part.unlink()  # longer than the file: not what the server has
         raise ConnectionError("the part on disk is not of this file; starting again") from error
     with response:
+        _refuse_open_line(response.url, path, transfer)
         _refuse_web_page(response, url, path)
         start = have if response.status == 206 and _starts_at(response, have) else 0
         _note_version(response, url, part)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else -1
         _copy(response, part, start, total, transfer.progress(path.name))
+
+
+def _refuse_open_line(url: str, path: Path, transfer: _Transfer) -> None:
+    """Refuse addresses, also those that a server sends on to, where anyone on the way can change the file."""
+    parts = urllib.parse.urlsplit(url)
+    if transfer.known_digest:
+        return
+    if parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
+        raise DataError(
+            path,
+            f"{url} is no https address and the catalogue has no checksum, so anyone on the way could change "
+            "the file; download it by hand if you trust it, and put it here under this name",
+        )
 
 
 def _refuse_web_page(response: http.client.HTTPResponse, url: str, path: Path) -> None:
@@ -261,11 +282,29 @@ def _note_version(response: http.client.HTTPResponse, url: str, part: Path) -> N
     write_json(_part_notes(part), {"url": url, "version": strong or response.headers.get("Last-Modified")})
 
 
+def _open_part(part: Path) -> BinaryIO:
+    """Open what is there of a file, or begin it; locked while it is written."""
+    try:
+        file = open_without_links(part, "r+b", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise DataError(part, f"cannot be written ({error.strerror}); remove it") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DataError(part, "another process is downloading it; wait for it") from None
+    return file
+
+
 def _copy(
     response: http.client.HTTPResponse, part: Path, start: int, total: int, progress: Progress | None
 ) -> None:
     done = start
-    with part.open("r+b" if start else "wb") as file:
+    flags = os.O_RDWR | os.O_CREAT | (0 if start else os.O_TRUNC)
+    with open_without_links(part, "r+b", flags) as file:
+        fcntl.flock(
+            file, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # for `distlsh doctor --clean`, and a second download
         file.seek(start)
         while chunk := response.read(_CHUNK_BYTES):
             file.write(chunk)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from distlsh.config.schema import DataConfig, Format, Normalize
-from distlsh.data.cache import build_once, cache_folders, open_current, store_name, writable_folder
+from distlsh.data.cache import believed, build_once, cache_folders, open_current, store_name, writable_folder
 from distlsh.data.dataset import Dataset
 from distlsh.data.idx import IMAGES_MAGIC, IdxReader, labels_path
 from distlsh.data.store import StoreWriter, sample_digest
@@ -48,7 +48,7 @@ def open_dataset(
     kind = _kind(source, format)
     files = [source, labels_path(source)] if kind == "idx" else [source]
     folders = cache_folders(source, cache_dir)
-    current = _SourceCheck(files)
+    current = _SourceCheck(files, chosen=cache_dir is not None)
     for folder in folders:
         found = open_current(folder / store_name(source, folder, kind, normalize), current)
         if found is not None:
@@ -115,13 +115,16 @@ def _describe_source(path: Path) -> dict[str, Any]:
 
 
 class _SourceCheck:
-    """Tells whether a store was made of these very files."""
+    """Tells whether a store was made of these very files, by someone who is believed."""
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], *, chosen: bool) -> None:
         self._files = files
+        self._chosen = chosen  # the user named the folder of stores
 
     def __call__(self, store: Dataset) -> bool:
         noted = store.meta.get("sources", [])
+        if not believed(store.path, self._files[0], chosen=self._chosen):
+            return False
         return len(noted) == len(self._files) and all(
             self._same(file, entry) for file, entry in zip(self._files, noted, strict=True)
         )

@@ -32,6 +32,7 @@ from distlsh.data.dataset import Dataset
 from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
 from distlsh.files import read_json
+from distlsh.folders import temporary_beside
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "indptr": OFFSET,
@@ -144,8 +145,8 @@ class StoreWriter:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` to a new file, fsync it and rename it to ``path``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary = temporary_beside(path)
+    with temporary.open("x", encoding="utf-8") as file:
         json.dump(content, file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
@@ -301,7 +302,9 @@ def _noted(path: Path) -> Any:
 
 
 def _note(path: Path, noted: dict[str, Any]) -> None:
-    with suppress(OSError):  # a store on a read-only file system is checked in full each time
+    if path.stat().st_uid != os.geteuid():
+        return  # another user's is checked in full each time, like one on a read-only file system
+    with suppress(OSError):
         write_json(path / "verified.json", noted)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from distlsh.config.schema import SynthConfig
 from distlsh.data.block import RowBlock
-from distlsh.data.cache import build_once, open_current, user_cache_dir, writable_folder
+from distlsh.data.cache import believed, build_once, open_current, user_cache_dir, writable_folder
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import StoreWriter
 from distlsh.data.text import Header
@@ -126,13 +126,18 @@ def open_synth(
     """
     folders = [user_cache_dir() if cache_dir is None else Path(cache_dir)]
     return (
-        _open_split(config, "train", folders, normalize, progress),
-        _open_split(config, "test", folders, normalize, progress),
+        _open_split(config, "train", folders, cache_dir is not None, normalize, progress),
+        _open_split(config, "test", folders, cache_dir is not None, normalize, progress),
     )
 
 
 def _open_split(
-    config: SynthConfig, split: str, folders: list[Path], normalize: str, progress: RowProgress | None
+    config: SynthConfig,
+    split: str,
+    folders: list[Path],
+    chosen: bool,
+    normalize: str,
+    progress: RowProgress | None,
 ) -> Dataset:
     made_from = {
         "synth": msgspec.to_builtins(config),
@@ -144,7 +149,7 @@ def _open_split(
     name = f"synth-{split}-{digest}"
 
     def is_current(store: Dataset) -> bool:
-        return bool(store.meta.get("made_from") == made_from)
+        return bool(store.meta.get("made_from") == made_from) and believed(store.path, None, chosen=chosen)
 
     found = open_current(folders[0] / name, is_current)
     if found is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from distlsh.data.block import RowBlock
 from distlsh.data.text import Header
 from distlsh.errors import DataError
+from distlsh.folders import temporary_beside
 
 
 @contextmanager
@@ -24,10 +24,10 @@ def text_output(path: Path) -> Iterator[BinaryIO]:
 
     Compressed if the name ends in .gz, .bz2, .xz or .zst.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as raw, _compressor(raw, path.suffix) as file:
+        with temporary.open("xb") as raw, _compressor(raw, path.suffix) as file:
             yield file
         temporary.replace(path)
     except OSError as error:

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from distlsh.errors import ResourceError, UsageError
+from distlsh.folders import all_may_rename_in
 
 SEGMENT_DIR = Path("/dev/shm")
 _START_FIELD = 19  # "starttime", counted from the field after the command's name
@@ -96,8 +96,7 @@ def make_socket_dir(run_id: str) -> Path:
     UsageError where other users could put a folder of theirs in its place.
     """
     root = socket_root()
-    mode = root.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    if all_may_rename_in(root):
         raise UsageError(
             f"{root}: all users may rename what is in this folder, sockets too; "
             f"set XDG_RUNTIME_DIR to a folder of your own, or: chmod +t {root}"

@@ -1,0 +1,85 @@
+"""Folders that are trusted when they are read back, and names in folders that others can write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from distlsh.errors import UsageError
+from distlsh.folders import open_without_links, own_folder, temporary_beside, who_else_reads, who_else_writes
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+
+
+def test_an_own_folder_is_made_closed_whatever_the_umask(tmp_path):
+    """It and those made above it have mode 0700."""
+    before = os.umask(0)
+    try:
+        made = own_folder(tmp_path / "a/b")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (made, made.parent)] == [0o700, 0o700]
+    made.chmod(0o755)  # that others read it is no harm
+    assert own_folder(made) == made
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_a_folder_that_others_write_is_refused(tmp_path, mode):
+    """The error says who, why and what to do."""
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(UsageError, match=r"can be written by .* would be run: set DISTLSH_CACHE .* rm -r"):
+        own_folder(folder)
+
+
+def test_a_folder_that_others_can_replace_is_refused(tmp_path):
+    """Where all may rename in the folder above, what is below is nobody's own; the sticky bit mends it."""
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o700)
+    tmp_path.chmod(0o777)
+    with pytest.raises(UsageError, match="put another in its place"):
+        own_folder(folder)
+    tmp_path.chmod(0o1777)
+    assert own_folder(folder) == folder
+
+
+@NEEDS_ROOT
+def test_another_users_folder_is_refused(tmp_path):
+    """Whatever its mode."""
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65534, 65534)
+    assert who_else_writes(folder) == "belongs to user 65534" == who_else_reads(folder)
+    with pytest.raises(UsageError, match="belongs to user 65534"):
+        own_folder(folder)
+
+
+def test_kernels_are_not_loaded_from_a_folder_that_others_write(tmp_path):
+    """Importing any kernel stops before numba reads a file there; the command says what to do, exit 2."""
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels").chmod(0o777)
+    environment = {**os.environ, "DISTLSH_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "distlsh.cli.launch", "--dry-run", "--workers", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "DISTLSH_CACHE" in done.stderr and "Traceback" not in done.stderr
+    assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_a_temporary_name_cannot_be_foreseen(tmp_path):
+    """Two for one file differ; both lie beside it, hidden."""
+    names = {temporary_beside(tmp_path / "x") for _ in range(2)}
+    assert len(names) == 2 and all(path.parent == tmp_path and path.name.startswith(".x.") for path in names)
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    """What it leads to stays as it was."""
+    target = tmp_path / "target"
+    target.write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(OSError, match="link"):
+        open_without_links(tmp_path / "link", "r+b", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    assert target.read_bytes() == b"mine"
