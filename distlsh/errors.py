@@ -70,6 +70,10 @@ class ChildError(DistlshError):
         self.detail = detail
 
 
+class NonFiniteError(DistlshError):
+    """A NaN or an infinity ended the run; says where it was met and what to lower."""
+
+
 class RunInterrupted(DistlshError):
     """The run was asked to stop, and saved its state."""
 

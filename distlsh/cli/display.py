@@ -187,6 +187,8 @@ def report_line(report: Report) -> str:
         parts.append(f"P@1 {metric(r.p_at_1)}")
     if r.worker_restarts:
         parts.append(f"restarts {r.worker_restarts}")
+    if r.non_finite_samples:
+        parts.append(f"left out {count(r.non_finite_samples)}")
     return "  ".join([*parts, f"left {duration(r.eta_s)}"])
 
 
@@ -243,7 +245,11 @@ def _figures(r: Report, evaluation: Evaluation | None, rehash: Rehash | None) ->
         *_tables(r, rehash),
         ("P@1", f"{metric(r.p_at_1)}{_lsh_precision(evaluation)}"),
     ]
-    return [*rows, *([("restarts", str(r.worker_restarts))] if r.worker_restarts else [])]
+    if r.worker_restarts:
+        rows.append(("restarts", str(r.worker_restarts)))
+    if r.non_finite_samples:
+        rows.append(("left out", f"{count(r.non_finite_samples)} samples: a number was not finite"))
+    return rows
 
 
 def _tables(r: Report, rehash: Rehash | None) -> list[tuple[str, str]]:

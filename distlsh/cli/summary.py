@@ -56,6 +56,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, list[Row]]]:
         ("energy", "not measured" if s.energy_j is None else f"{s.energy_j:,.0f} J"),
         ("worker restarts", str(s.worker_restarts)),
         *_repeated(s),
+        *_non_finite(s),
         *_saving(s),
     ]
     return [("Accuracy", accuracy), ("Work", work), ("Cost", cost)]
@@ -71,6 +72,15 @@ def _saving(s: Summary) -> list[Row]:
     if not s.save_s:
         return []
     return [("saving, of it with work waiting", f"{duration(s.save_s)}, {duration(s.save_stall_s)}")]
+
+
+def _non_finite(s: Summary) -> list[Row]:
+    rows: list[Row] = []
+    if s.non_finite_samples:
+        rows.append(("samples left out: not finite", count(s.non_finite_samples)))
+    if s.fall_backs:
+        rows.append(("returns to a checkpoint", f"{s.fall_backs}, rates times {number(s.lr_scale)}"))
+    return rows
 
 
 def _hidden(s: Summary) -> list[Row]:

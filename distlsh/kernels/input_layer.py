@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distlsh.kernels._jit import device_function
 from distlsh.kernels._types import F4_1R, F4_2, F4_2R, I4_1R, I8_1, I8_1R, U8_1R, f4, i8, u8, void
+from distlsh.kernels.finite import MOST
 from distlsh.kernels.optim import update_row
 from distlsh.kernels.prefetch import prefetch_row
 from distlsh.kernels.random import uniform_at
@@ -74,13 +75,25 @@ def input_forward(indptr, indices, values, rows, seeds, keep, weights, out):  # 
         add_row_sum(indices, values, indptr[row], indptr[row + 1], seeds[i], keep, weights, out, i)
 
 
-@stored_kernel(
-    8, void(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, i8, F4_2, F4_2, F4_2, I8_1, f4, F4_1R, i8)
-)
+@device_function
+def _squared_bound(values, first, last, keep, delta, i):  # type: ignore[no-untyped-def]
+    """Return a bound of the squared lengths of the gradients that an instance gives to its rows."""
+    length, squares = f4(0.0), f4(0.0)
+    for j in range(delta.shape[1]):
+        length += delta[i, j] * delta[i, j]
+    for p in range(first, last):
+        squares += values[p] * values[p]
+    return length * (squares / (keep * keep))
+
+
+@stored_kernel(8, i8(I8_1R, I4_1R, F4_1R, I8_1R, U8_1R, f4, F4_2R, i8, F4_2, F4_2, F4_2, I8_1, f4, F4_1R, i8))
 def input_backward(  # type: ignore[no-untyped-def]
     indptr, indices, values, rows, seeds, keep, delta, code, w, s1, s2, clock, lr, hyper, step
 ):  # fmt: skip
-    """Step the rows of every instance's features, one instance after the other.
+    """Step the rows of every instance's features, one after the other; return how many were left out.
+
+    An instance without a gradient steps nothing.  Left out are those whose gradients to a row may be
+    so long, beyond `MOST`, that the squares that optimisers keep are soon not finite.
 
     indptr, indices, values, rows, seeds, keep   as given to ``input_forward``
     delta  f4[m, d], gradient of each instance's loss to the layer's sums
@@ -89,8 +102,15 @@ def input_backward(  # type: ignore[no-untyped-def]
     Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.  Cost: O(nonzeros * d).
     Unchecked: ranges of rows and indices.  Source: HOGWILD (Niu et al. 2011), section 2.
     """
+    left_out = 0
     for i in range(rows.shape[0]):
         first, last = indptr[rows[i]], indptr[rows[i] + 1]
+        bound = _squared_bound(values, first, last, keep, delta, i)
+        if bound == f4(0.0):
+            continue
+        if not bound < MOST:
+            left_out += 1
+            continue
         for p in range(first, last):
             if p + 2 < last:
                 prefetch_row(w, indices[p + 2])
@@ -101,3 +121,4 @@ def input_backward(  # type: ignore[no-untyped-def]
                 row = indices[p]
                 salt = salt_of(seeds[i] + u8(step), row)
                 update_row(code, w, s1, s2, clock, row, value, delta, i, lr, hyper, step, salt)
+    return left_out

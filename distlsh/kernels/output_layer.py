@@ -122,18 +122,23 @@ def _sample(  # type: ignore[no-untyped-def]
             logits[k] += shift
     loss = softmax_loss(logits, b0, n) if loss_code == SOFTMAX else bce_loss(logits, b0, n)
     n_kept = 0
-    if math.isfinite(loss):
+    finite = math.isfinite(loss)
+    if finite:
         counters[LOSS] += loss
         counters[LABELLED] += 1.0
         n_kept = round_gradients(logits, n, tau, seed, kept)
-    else:
-        # Its update would spread the damage to every row it touches.
-        counters[NON_FINITE] += 1.0
     counters[ROWS_UPDATED] += n_kept
     _apply(
         active, i, logits, kept, n_kept, hidden, s, scale, code, w, s1, s2, clock,
         bias, bias1, bias2, bias_clock, use_bias, dirty, lr, hyper, step, seed, grad,
     )  # fmt: skip
+    length = f4(0.0)
+    for j in range(grad.shape[1]):
+        length += grad[s, j] * grad[s, j]
+    if not (finite and math.isfinite(length)):
+        # Its update would spread the damage to every row it touches.
+        counters[NON_FINITE] += 1.0
+        grad[s, 0] = f4(math.nan)
 
 
 _BLOCK = (F4_2, F4_2, F4_2, I8_1)
@@ -169,8 +174,9 @@ def output_step(  # type: ignore[no-untyped-def]
     logits     f4[cap], scratch
     kept       i4[cap], scratch
     grad       f4[m, d], overwritten: each sample's gradient to ``hidden``, by the rows as they were
-               before that sample's update, after the updates of the samples before it
-    counters   f8[16], added to; a sample whose loss is not finite is counted and changes nothing
+               before that sample's update, after the updates of the samples before it; its first
+               place is NaN where the loss or the gradient's length is not finite
+    counters   f8[16], added to; such a sample is counted, and changes nothing if it is the loss
 
     Concurrency: HOGWILD, lost updates allowed.  Allocates: nothing.
     Cost: O(active * d) reads, O(kept * d) writes.  Unchecked: ranges of rows and bounds.

@@ -69,7 +69,10 @@ def all_active(label_indptr, labels, rows, marks, active, bounds):  # type: igno
 
 @device_function
 def _gradients(logits, bounds, s, n_labels, loss_code, log_q, tau, seed, kept, counters):  # type: ignore[no-untyped-def]
-    """Turn a sample's logits into gradients; return how many of them to apply, listed in ``kept``."""
+    """Turn a sample's logits into gradients; return how many of them to apply, listed in ``kept``.
+
+    -1 where the loss is not finite: an update would spread the damage to every row it touches.
+    """
     b0, drawn, n = bounds[s, 0], bounds[s, 1], bounds[s, 2]
     if log_q and n > drawn:
         shift = f4(math.log((n_labels - drawn) / (n - drawn)))
@@ -77,9 +80,7 @@ def _gradients(logits, bounds, s, n_labels, loss_code, log_q, tau, seed, kept, c
             logits[k] += shift
     loss = softmax_loss(logits, b0, n) if loss_code == SOFTMAX else bce_loss(logits, b0, n)
     if not math.isfinite(loss):
-        # Its update would spread the damage to every row it touches.
-        counters[NON_FINITE] += 1.0
-        return 0
+        return -1
     counters[LOSS] += loss
     counters[LABELLED] += 1.0
     return round_gradients(logits, n, tau, seed, kept)
@@ -102,7 +103,8 @@ def pairs_output_step(  # type: ignore[no-untyped-def]
     """Train the output layer on a batch of sparse activations, one sample after the other.
 
     indptr, indices, values  the hidden activations' pairs: i8[m+1], i4[], f4[]
-    grad                     f4[], overwritten: the gradient to each pair's value
+    grad                     f4[], overwritten: the gradient to each pair's value; a sample's first one is
+                             NaN where its loss or its gradient's length is not finite
     counters                 f8[16], added to; MACS too
     The others as in ``output_layer.output_step``: a sample's logits, gradients and updates are of
     its active outputs and active inputs alone.
@@ -129,6 +131,8 @@ def pairs_output_step(  # type: ignore[no-untyped-def]
         n_kept = _gradients(
             logits, bounds, s, w.shape[0], loss_code, log_q, tau, seeds[s], kept, counters
         )  # fmt: skip
+        finite = n_kept >= 0
+        n_kept = max(n_kept, 0)
         counters[ROWS_UPDATED] += n_kept
         counters[MACS] += (n + 2 * n_kept) * (last - first)
         for q in range(n_kept):
@@ -140,3 +144,10 @@ def pairs_output_step(  # type: ignore[no-untyped-def]
             if use_bias:
                 update_row(code, bias, bias1, bias2, bias_clock, row, g, ONE, 0, lr, hyper, step)
             dirty[row] = 1
+        length = f4(0.0)
+        for p in range(first, last):
+            length += grad[p] * grad[p]
+        if not (finite and math.isfinite(length)):
+            counters[NON_FINITE] += 1.0
+            if last > first:
+                grad[first] = f4(math.nan)

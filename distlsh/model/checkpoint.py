@@ -132,6 +132,11 @@ def read_checkpoint(
     return arrays, content["state"]
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """Return a run's checkpoints, the newest first; those whose manifest cannot be read are left out."""
+    return _newest_first(folder, [])
+
+
 def latest_checkpoint(path: str | Path, *, verify: bool = True) -> LatestCheckpoint:
     """Return the newest whole checkpoint, and a warning for each newer one that is damaged.
 

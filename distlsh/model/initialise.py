@@ -7,9 +7,11 @@ from typing import Literal
 from zlib import crc32
 
 from distlsh.errors import ShapeError
+from distlsh.kernels.finite import MOST
 from distlsh.kernels.initialise import add_to_labels, finish_centroids, gaussian_rows
+from distlsh.model.finite import DATA, Watch, bad_value, lengths, squares, too_large
 from distlsh.model.network import Block, Instances, Network
-from distlsh.model.spec import Offsets, layer_name
+from distlsh.model.spec import Floats, Offsets, layer_name
 
 _BATCH = 128
 """Instances whose hidden vectors are computed together in a warm start."""
@@ -83,8 +85,12 @@ def reset_states(network: Network, blocks: list[Block], part: int, n_parts: int,
         _fill_states(block, part_of(len(block.weights), part, n_parts), squares if adagrad else 0.0)
 
 
-def warm_start_add(network: Network, dataset: Instances, rows: Offsets) -> None:
+def warm_start_add(
+    network: Network, dataset: Instances, rows: Offsets, non_finite: Watch | None = None
+) -> None:
     """Add the hidden vector of each instance in ``rows`` i8[m] to its labels' output rows.
+
+    non_finite  is told of instances that are left out, since their vector is not finite
 
     The rows must be zero before the first call (``initialise(warm_start=True)``).  Workers may
     add disjoint ``rows`` at once, HOGWILD: a lost update costs a centroid one of its vectors.
@@ -93,7 +99,22 @@ def warm_start_add(network: Network, dataset: Instances, rows: Offsets) -> None:
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         hidden = network.hidden(dataset, batch)
+        if not math.isfinite(squares(hidden)):
+            batch, hidden = _finite_ones(network, dataset, batch, hidden, non_finite or Watch())
         add_to_labels(dataset.label_indptr, dataset.labels, batch, hidden, network.output.weights)
+
+
+def _finite_ones(
+    network: Network, dataset: Instances, rows: Offsets, hidden: Floats, watch: Watch
+) -> tuple[Offsets, Floats]:
+    good = lengths(hidden) < MOST
+    name = layer_name(len(network.spec.hidden) - 1)
+    for row, vector in zip(rows[~good], hidden[~good], strict=True):
+        first, last = dataset.indptr[row], dataset.indptr[row + 1]
+        value = bad_value(dataset.values[first:last], dataset.indices[first:last], "feature")
+        found = (DATA, value) if value is not None else (name, too_large(vector, "its activations"))
+        watch.note(row, *found)
+    return rows[good], hidden[good]
 
 
 def warm_start_finish(network: Network, counts: Offsets, seed: int, first: int, last: int) -> None:

@@ -42,6 +42,10 @@ class PairsOutput:
             step.logits, step.kept, self._hidden.delta, step.counters,
         )  # fmt: skip
 
+    def active_of(self, place: int) -> Ids:
+        """Return the active outputs of a sample of the last batch."""
+        return self._active[place, : self._bounds[place, 2]]
+
     def _choose(self, rows: Offsets) -> None:
         step, m = self._step, len(rows)
         active, bounds = self._active[:m], self._bounds[:m]

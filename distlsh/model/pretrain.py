@@ -14,6 +14,7 @@ The instance is left out of its own label's sum: a sum that held it would be fou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from distlsh.config.schema import PretrainConfig, TrainConfig
 from distlsh.constants import SKETCH, SKETCH_BLOCK
 from distlsh.errors import ShapeError
 from distlsh.kernels.by_feature import group_by_feature, step_features
+from distlsh.kernels.finite import MOST
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
 from distlsh.kernels.input_layer import input_forward
 from distlsh.kernels.pretrain import (
@@ -36,8 +38,9 @@ from distlsh.kernels.pretrain import (
 from distlsh.kernels.random import sample_seeds
 from distlsh.model.alike import alike_groups
 from distlsh.model.counters import N_COUNTERS, Counter
+from distlsh.model.finite import DATA, LOSS, Watch, Words, in_instance, squares, too_large
 from distlsh.model.network import Instances, Network
-from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, optimizer_settings
+from distlsh.model.spec import OPTIMIZER_CODES, Floats, Ids, Offsets, Seeds, layer_name, optimizer_settings
 
 _SALT = 0x70726574  # its own random numbers, whatever the later training draws
 _ROUND = 1  # likewise for rounding
@@ -115,12 +118,14 @@ class PretrainStep:
         train: TrainConfig,
         *,
         counters: npt.NDArray[np.float64] | None = None,
+        non_finite: Watch | None = None,
     ) -> None:
         """Allocate, and list the instances of each label.
 
         config    batch size, partners and scale; rate and passes are the caller's
         train     gives the seed and the optimiser's settings
         counters  f8[N_COUNTERS], added to
+        non_finite  is told of instances that were left out
 
         Raises ShapeError where data and network do not fit.
         """
@@ -130,6 +135,7 @@ class PretrainStep:
             raise ShapeError(f"pretraining is for one hidden layer; this network has {len(network.layers)}")
         self.network, self.dataset, self.config = network, dataset, config
         self.counters = np.zeros(N_COUNTERS) if counters is None else counters
+        self._non_finite = non_finite or Watch()
         self._by_label = LabelInstances.of(dataset)
         self._seed = train.seed ^ _SALT
         self._code = OPTIMIZER_CODES[network.spec.optimizer]
@@ -216,17 +222,49 @@ class PretrainStep:
     def _batch(self, rows: Offsets, labels: Ids, lr: float, step: int, salt: int) -> None:
         m, data, scale = len(rows), self.dataset, self.config.scale
         self._join(rows, labels)
-        unit, delta = self._forward(m), self._delta
+        if not self._forward(m):
+            self._without_bad(rows, labels, lr, step, salt)
+            return
+        unit, delta = self._unit[: 2 * m], self._delta
         cosines = self._cosines.reshape(-1)[: m * m].reshape(m, m)
         np.dot(unit[:m], unit[m:].T, out=cosines)
         loss = contrastive_gradient(cosines, rows, labels, data.label_indptr, data.labels, scale)
-        self._count(m, loss, int(self._entries.ends[2 * m]))
         if not np.isfinite(loss):
-            self.counters[Counter.NON_FINITE] += m
+            self._leave_out(rows, LOSS, f"the loss of its batch is {loss}")
             return
+        self._count(m, loss, int(self._entries.ends[2 * m]))
         np.dot(cosines, unit[m:], out=delta[:m])
         np.dot(cosines.T, unit[:m], out=delta[m : 2 * m])
-        self._backward(m, lr, step, salt)
+        self._backward(rows, lr, step, salt)
+
+    def _leave_out(self, rows: Offsets, layer: str, what: str) -> None:
+        self.counters[Counter.NON_FINITE] += len(rows)
+        self._non_finite.note(rows[0], layer, what)
+
+    def _without_bad(self, rows: Offsets, labels: Ids, lr: float, step: int, salt: int) -> None:
+        """Train on the batch without the instances whose sums, or whose partners' sums, are not finite."""
+        m = len(rows)
+        lengths = np.square(self._norms[: 2 * m], dtype=np.float64)
+        bad = np.flatnonzero(~(lengths < MOST))
+        good = np.delete(np.arange(m), bad % m)
+        self.counters[Counter.NON_FINITE] += m - len(good)
+        for place in bad:
+            self._note(int(place))
+        if len(good):
+            self._batch(rows[good], labels[good], lr, step, salt)
+
+    def _note(self, place: int) -> None:
+        """Name the instance at ``place`` of the 2m sums, or the partner there whose values are not finite."""
+        data, members = self.dataset, self._members[self._ends[place] : self._ends[place + 1]]
+        found: tuple[str, Words] = ("", "")
+        for row in members:
+            first, last = data.indptr[row], data.indptr[row + 1]
+            instance = (data.indices[first:last], data.values[first:last])
+            weights = self.network.layers[0].weights
+            found = in_instance(weights, layer_name(0), *instance, self._norms[place : place + 1])
+            if found[0] == DATA:
+                break
+        self._non_finite.note(row, *found)
 
     def _join(self, rows: Offsets, labels: Ids) -> None:
         """Collect the features of each instance, and after them those of its label's other instances."""
@@ -240,16 +278,21 @@ class PretrainStep:
         out = (entries.ends[: 2 * m + 1], entries.indices, entries.values)
         join_instances(data.indptr, data.indices, data.values, ends, members[:n], *out)
 
-    def _forward(self, m: int) -> Floats:
+    def _forward(self, m: int) -> bool:
+        """Fill the unit vectors of instances and of their partners; return whether all lengths are finite."""
         unit, entries, rows = self._unit[: 2 * m], self._entries, np.arange(2 * m)
         instances = (entries.ends, entries.indices, entries.values, rows, self._seeds[: 2 * m])
         input_forward(*instances, 1.0, self.network.layers[0].weights, unit)
         normalize_forward(unit, unit, self._norms[: 2 * m])
-        return unit
+        return math.isfinite(squares(self._norms[: 2 * m]))
 
-    def _backward(self, m: int, lr: float, step: int, salt: int) -> None:
+    def _backward(self, rows: Offsets, lr: float, step: int, salt: int) -> None:
+        m = len(rows)
         unit, delta = self._unit[: 2 * m], self._delta[: 2 * m]
         normalize_backward(unit, self._norms[: 2 * m], delta)
+        if not squares(delta) * squares(self._entries.values[: self._entries.ends[2 * m]]) < MOST:
+            self._leave_out(rows, layer_name(0), too_large(delta.reshape(-1), "the gradients of its batch"))
+            return
         by_feature = self._entries.grouped(2 * m)
         layer = self.network.layers[0].views
         rate = (lr, self._hyper, step, ((self._seed ^ _ROUND) + salt) % 2**64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from distlsh.kernels.output_layer import dense_output_step, output_step
 from distlsh.kernels.random import sample_seeds, stream_seeds
 from distlsh.model.conflicts import ConflictWatch
 from distlsh.model.counters import N_COUNTERS, Counter
+from distlsh.model.finite import OUTPUT, Found, Watch, explain_output
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.layers.stack import Stack
 from distlsh.model.layers.state import Batch, Dense, Room, most_features
@@ -71,6 +73,7 @@ class TrainStep:
         counters: npt.NDArray[np.float64] | None = None,
         watch: ConflictWatch | None = None,
         seam: Callable[[Part], None] | None = None,
+        non_finite: Watch | None = None,
     ) -> None:
         """Check that network and data fit, and allocate.
 
@@ -79,6 +82,7 @@ class TrainStep:
         choosers  of hashed hidden layers, by their number; where one is missing its exact top is active
         counters  f8[N_COUNTERS], added to (see ``Counter``); a private one by default
         watch     counts conflicts on a sparse output after dense hidden layers
+        non_finite  is told of samples that were left out
         seam      called between the parts of a batch, with the part before: for whoever interrupts steps
 
         Raises ShapeError where data and network do not fit or a selector is missing.
@@ -91,6 +95,7 @@ class TrainStep:
             raise ShapeError(f"{n_active} of {network.spec.n_labels} outputs active: needs a selector")
         self.watch = watch
         self.seam = seam or _nothing
+        self._non_finite = non_finite or Watch()
         self.counters = np.zeros(N_COUNTERS) if counters is None else counters
         self.loss = LOSS_CODES[network.spec.loss]
         self.code = OPTIMIZER_CODES[network.spec.optimizer]
@@ -131,21 +136,60 @@ class TrainStep:
             raise ShapeError(f"a batch of {len(rows)} rows; train.batch_size is {self.train.batch_size}")
         step = 1 + first_sample // self.train.batch_size
         sample_seeds(self.train.seed, first_sample, self.seeds[: len(rows)])
-        active, kept = self.counters[Counter.ACTIVE], self.counters[Counter.ROWS_UPDATED]
         data, states = self.dataset, self.seeds[: len(rows)]
         batch = Batch(data.indptr, data.indices, data.values, rows, states, lr, lr_input, step)
-        self.stack.forward(batch)
+        while not self.stack.forward(batch):
+            batch = self._without_bad(batch)
+            if not batch.size:
+                return
         self.seam("forward")
-        if self.pairs is None:
-            self._train_output(rows, lr, step)
-            n_active = self.counters[Counter.ACTIVE] - active
-            n_kept = self.counters[Counter.ROWS_UPDATED] - kept
-            self.counters[Counter.MACS] += (n_active + 2 * n_kept) * self.network.spec.width
-        else:
-            self.pairs.train(rows, lr, step)
+        self._output(batch)
         self.seam("output")
         self.stack.backward(batch)
+        if batch.found:
+            self.counters[Counter.NON_FINITE] += len(batch.found)
+            self._note(batch, batch.found)
         self._count(batch)
+
+    def _output(self, batch: Batch) -> None:
+        counters = self.counters
+        places = (Counter.ACTIVE, Counter.ROWS_UPDATED, Counter.NON_FINITE)
+        active, kept, bad = (counters[place] for place in places)
+        if self.pairs is None:
+            self._train_output(batch.rows, batch.lr, batch.step)
+            n_active, n_kept = counters[Counter.ACTIVE] - active, counters[Counter.ROWS_UPDATED] - kept
+            counters[Counter.MACS] += (n_active + 2 * n_kept) * self.network.spec.width
+        else:
+            self.pairs.train(batch.rows, batch.lr, batch.step)
+        if counters[Counter.NON_FINITE] != bad:
+            self._drop_marked(batch)
+
+    def _without_bad(self, batch: Batch) -> Batch:
+        """Return the batch without the samples at which the forward pass stopped: they change nothing."""
+        found = self.stack.found(batch)
+        self.counters[[Counter.SAMPLES, Counter.NON_FINITE]] += len(found)
+        self._note(batch, found)
+        left = np.delete(np.arange(batch.size), [one.place for one in found])
+        states = self.seeds[: len(left)]
+        states[:] = batch.states[left]
+        return replace(batch, rows=batch.rows[left], states=states)
+
+    def _drop_marked(self, batch: Batch) -> None:
+        """Take away the gradients of samples whose loss, or whose gradient's length, is not finite."""
+        for place, delta in self.stack.out.marked(batch.size):
+            delta[:] = 0.0
+            if self._non_finite.wants(OUTPUT):
+                ids = self._active_of(place, batch)
+                self._note(batch, [Found(place, *explain_output(self.network, ids))])
+
+    def _active_of(self, place: int, batch: Batch) -> Ids:
+        if self.pairs is not None:
+            return self.pairs.active_of(place)
+        return self.active[0] if self.dense else self.active[place, : self.bounds[place, 2]]
+
+    def _note(self, batch: Batch, found: list[Found]) -> None:
+        for one in found:
+            self._non_finite.note(batch.rows[one.place], one.layer, one.what)
 
     def selection_seeds(self, m: int) -> Seeds:
         """Return the random states of the batch's active outputs, u8[m], in scratch."""

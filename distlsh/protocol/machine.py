@@ -61,6 +61,11 @@ class RunMachine(Saving):
         """Number of workers that can take tasks."""
         return len(self._ready)
 
+    @property
+    def falling_back(self) -> bool:
+        """The arrays are about to be filled from a checkpoint."""
+        return self._falling_back
+
     def handle(self, event: ev.Event) -> list[act.Action]:
         """Take ``event`` and return what to do now."""
         self._history.append(event)

@@ -34,6 +34,7 @@ class Report(msgspec.Struct, kw_only=True, tag="report"):
     eta_s: float | None = None
     worker_restarts: int = 0
     repeated_samples: int = 0  # trained by a worker that died before it could acknowledge them, and so again
+    non_finite_samples: int = 0  # left out, since a number was not finite
 
 
 class Evaluation(msgspec.Struct, kw_only=True, tag="evaluation"):
@@ -176,6 +177,9 @@ class Summary(msgspec.Struct, kw_only=True, tag="summary"):
     worker_restarts: int = 0
     repeated_samples: int = 0  # trained more than once, since a worker died before it acknowledged them
     repeated_pretrained: int = 0  # likewise in the pretraining
+    non_finite_samples: int = 0  # left out, since a number was not finite
+    fall_backs: int = 0  # returns to a checkpoint with smaller rates (train.on_non_finite: fall_back)
+    lr_scale: float = 1.0  # of all learning rates at the end, after these
     peak_memory_bytes: int = 0  # shared + private
     energy_j: float | None = None
     run_dir: str = ""

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from distlsh.constants import NO_MEMORY_CODE
-from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, ToChild
+from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, NonFinite, ToChild
 from distlsh.runtime.prctl import set_name
 from distlsh.runtime.processes import lease
 from distlsh.runtime.procfs import processes_of
@@ -66,6 +66,10 @@ class Link:
     def done(self, task_id: int, result: bytes = b"") -> None:
         """Acknowledge a task."""
         self._send(Done(role=self.role, pid=self._pid, task_id=task_id, result=result))
+
+    def non_finite(self, task_id: int, instance: int, layer: str, what: str) -> None:
+        """Tell of a sample that was left out of a task, since a number is not finite."""
+        self._send(NonFinite(self.role, self._pid, task_id, instance, layer, what))
 
     def failed(self, text: str) -> None:
         """Report an error that a restart would meet again."""

@@ -93,9 +93,12 @@ class ChosenTables:
         return {"lsh": tables.state(), "chosen": msgspec.to_builtins(self._lsh)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Make tables as a checkpoint's state says; nothing where it names no choice."""
-        if state.get("chosen") is not None:
-            self.use(msgspec.convert(state["chosen"], LshConfig))
+        """Make tables as a checkpoint's state says; nothing where it names no choice, or the present one."""
+        if state.get("chosen") is None:
+            return
+        lsh = msgspec.convert(state["chosen"], LshConfig)
+        if self._arena is None or lsh != self._lsh:
+            self.use(lsh)
 
     def close(self) -> None:
         """Remove the segment."""

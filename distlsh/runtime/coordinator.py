@@ -10,10 +10,9 @@ import numpy as np
 
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
-from distlsh.errors import DistlshError
+from distlsh.data.dataset import Dataset
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.model.counters import Counter
-from distlsh.model.schedule import lr_at, pretrain_lr_at
 from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol import supervision as sv
@@ -22,22 +21,26 @@ from distlsh.protocol.messages import (
     Assign,
     Chosen,
     Done,
+    NonFinite,
     Rehashed,
     StartRehash,
     StartTuning,
     Task,
 )
+from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Evaluation, Notice, Report, Restart
 from distlsh.runtime.assembly import Parts
-from distlsh.runtime.background import Saves, progress
+from distlsh.runtime.background import Saves
 from distlsh.runtime.clock import RunClock
 from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
+from distlsh.runtime.going_back import GoingBack
 from distlsh.runtime.layout import touched_by
 from distlsh.runtime.memory import MemoryWatch
+from distlsh.runtime.non_finite import Numbers
 from distlsh.runtime.observer import Observer
-from distlsh.runtime.reporting import Meter, promise
+from distlsh.runtime.reporting import Meter, promise, rate_at
 from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.staff import News
@@ -61,6 +64,7 @@ class Coordinator:
         run_dir: RunDir,
         clock: RunClock,
         meter: Meter,
+        train: Dataset,
         memory: MemoryWatch,
         energy: EnergyMeter,
         observer: Observer,
@@ -85,8 +89,9 @@ class Coordinator:
         self.cpu_s: dict[str, float] = {}
         self._observer = observer
         self._signals = signals
-        self._total = config.train.epochs * machine.plan.n_train
-        self._measured: list[float] = []
+        self._numbers = Numbers(config, machine, meter, train, run_dir.checkpoints, self.notice)
+        self._back = GoingBack(parts, memory, meter, self.notice)
+        self._later: list[ev.Event] = []
         self._sums = EvalSums()
         self._eval_started = 0.0
         self._next_report = 0.0
@@ -117,15 +122,9 @@ class Coordinator:
         return self._restarts_before + self._staff.restarts
 
     @property
-    def tunings(self) -> int:
-        """Choices of hash functions so far, those before a resume included."""
-        tuning = self._machine.position.tuning
-        return tuning.n if tuning is not None else 0
-
-    @property
-    def samples(self) -> int:
-        """Samples trained and acknowledged, each once."""
-        return self._machine.position.samples
+    def position(self) -> Position:
+        """Where the run is."""
+        return self._machine.position
 
     def run(self) -> str:
         """Run to the end and return the status: "completed" or "interrupted"."""
@@ -136,6 +135,7 @@ class Coordinator:
             self._hear()
             self._watch()
             self._watch_first_step()
+        self._numbers.tell()
         self._clock.switch(None)
         self._stages.switch(None)
         return self._machine.finished
@@ -196,6 +196,9 @@ class Coordinator:
                 self._feed(ev.RehashDone(news.report.changed_share))
             case Chosen():
                 self._use_chosen(news)
+            case NonFinite():
+                if (follows := self._numbers.heard(news)) is not None:
+                    self._feed(follows)
             case Garbage(role, what):
                 self.notice("warning", f"{role!r} sent what is no message of its own, dropped: {what}")
 
@@ -241,8 +244,8 @@ class Coordinator:
         for action in actions:
             self._carry_out(action)
         self._charge()
-        while self._measured:  # not before all actions are carried out: each event's are in order
-            self._feed(ev.RecallMeasured(self._measured.pop()))
+        while self._later:  # not before all actions are carried out: each event's are in order
+            self._feed(self._later.pop(0))
 
     def _charge(self) -> None:
         self.saves.waited_for(self._machine.waits_for_save)
@@ -275,6 +278,8 @@ class Coordinator:
                 self._save(action)
             case act.GiveUpSave():
                 self.saves.give_up()
+            case act.Restore():
+                self._later.append(self._go_back())
 
     def _assign(self, worker: int, task: Task) -> None:
         failpoint(self._line, Point.ASSIGN)
@@ -321,13 +326,19 @@ class Coordinator:
         evaluation.tables = self._chosen.text()
         recall = getattr(evaluation, f"table_recall_at_{self._config.lsh.auto.k}")
         if recall is not None:
-            self._measured.append(recall)
+            self._later.append(ev.RecallMeasured(recall))
 
     def _save(self, action: act.SaveCheckpoint) -> None:
-        self._check_finite()
         if action.quiet:
             self._clock.switch(None if action.position.stage == "final" else "train")
         self.saves.begin(action, self._figures())
+
+    def _go_back(self) -> ev.Restored:
+        restored = self._back.restore()
+        self._numbers.forget_counts()
+        for role in self._staff.roles:
+            self._tell_tables(role)
+        return restored
 
     def _figures(self) -> dict[str, Any]:
         counters = self._arena["runtime.counters"].copy()
@@ -351,7 +362,7 @@ class Coordinator:
     def rescue(self) -> None:
         """Save what was learned before an error; the children are gone."""
         self.meter.repeats.all_lost()
-        if self.meter.non_finite:
+        if self._numbers.stops:
             self.saves.close()
         else:
             self.saves.rescue(lambda saved: self._machine.rescue(final_saved=saved), self._figures)
@@ -364,21 +375,12 @@ class Coordinator:
 
     def _watch(self) -> None:
         self.memory.sample()
-        self._check_finite()
+        self._numbers.check()
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + self._config.run.report_s
+            self._numbers.at_report()
             self.report()
-
-    def _check_finite(self) -> None:
-        if self.meter.non_finite:
-            group = "pretrain" if self._machine.position.stage == PRETRAIN else "train"
-            scale = "pretrain.scale" if group == "pretrain" else "model.scale"
-            raise DistlshError(
-                f"the loss is no longer a number after {progress(self._machine.position)}; "
-                f"lower {group}.lr (now {getattr(self._config, group).lr:g}) or {scale} and start again; "
-                f"checkpoints of before are in {self._run_dir.checkpoints}"
-            )
 
     def report(self) -> None:
         """Make, write and send a report."""
@@ -388,15 +390,9 @@ class Coordinator:
             train_s=self.train_s,
             phase=self._machine.stage,
             phase_share=self._machine.step_share,
-            lr=self._lr(),
+            lr=rate_at(self._config, self.position, self._machine.plan.n_train),
             restarts=self.restarts,
         )
         self._append(report)
         self._hub.publish(report)
         self._observer.report(report)
-
-    def _lr(self) -> float:
-        position = self._machine.position
-        if self._machine.stage == PRETRAIN:
-            return pretrain_lr_at(self._config.pretrain, position.pretrained, self._machine.plan.n_train)
-        return lr_at(self._config.train, min(position.samples, self._total - 1), self._total)

@@ -101,7 +101,7 @@ class _Session:
         summary = self._summary(status, coordinator, parts, data)
         self.run_dir.write_summary(summary)
         self.observer.summary(summary)
-        visits = visits_of(parts.arena, self.config.train.epochs, coordinator.samples)
+        visits = visits_of(parts.arena, self.config.train.epochs, coordinator.position.samples)
         if visits is not None and status == "completed":
             visits.check(self.config.train.epochs)
         if status == "interrupted":
@@ -164,6 +164,7 @@ class _Session:
             run_dir=self.run_dir,
             clock=self.clock,
             meter=meter,
+            train=data.train,
             memory=MemoryWatch(parts.shared_bytes + data.n_bytes),
             energy=EnergyMeter(),
             observer=self.observer,
@@ -203,19 +204,20 @@ class _Session:
 
     def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:
         assert self.run_dir is not None
-        visits = visits_of(parts.arena, self.config.train.epochs, coordinator.samples)
+        position = coordinator.position
+        visits = visits_of(parts.arena, self.config.train.epochs, position.samples)
         baseline = popularity_baseline(data.train, data.test)[0] if data.test is not None else None
         return summarise(
             status=status,
             workers=self.config.run.workers,
             clock=self.clock,
             totals=coordinator.meter.totals,
-            samples=coordinator.samples,
+            samples=position.samples,
             epoch_size=data.sizes.n_train,
             evaluation=coordinator.last_evaluation,
             popularity_p_at_1=baseline,
             tables=parts.chosen.text() if parts.chosen is not None else None,
-            tunings=coordinator.tunings,
+            tunings=position.tuning.n if position.tuning is not None else 0,
             rehashes=coordinator.meter.rehashes,
             table_age_s_mean=coordinator.meter.table_age_s_mean,
             table_stale_mean=coordinator.meter.table_stale_mean,
@@ -230,6 +232,9 @@ class _Session:
             stage_s=coordinator.stage_s,
             worker_restarts=coordinator.restarts,
             repeated_samples=coordinator.meter.repeats.samples,
+            non_finite_samples=coordinator.meter.non_finite,
+            fall_backs=position.fall_backs,
+            lr_scale=position.lr_scale,
             repeated_pretrained=coordinator.meter.repeats.pretrained,
             peak_memory_bytes=coordinator.memory.peak_bytes,
             energy_j=coordinator.energy.joules(),

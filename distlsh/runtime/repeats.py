@@ -60,5 +60,10 @@ class Repeats:
         """Go on from the counts of before a resume."""
         self._repeated = np.asarray(state, np.float64)
 
+    def went_back(self, state: list[float] | None) -> None:
+        """Go on from counters that are a checkpoint's: with what its `state` says; None: from zeros."""
+        self.restore(state or [0.0] * len(_COUNTED))
+        self._acknowledged = self._counted()
+
     def _counted(self) -> NDArray[np.float64]:
         return self._counters[:, _COUNTED].copy()

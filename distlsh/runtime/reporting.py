@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
 from distlsh.model.counters import Counter as At
+from distlsh.model.schedule import lr_at, pretrain_lr_at
+from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Evaluation, Rehash, Report, Tuned
 from distlsh.runtime.repeats import Repeats
 
@@ -91,8 +94,20 @@ class Meter:
 
     @property
     def non_finite(self) -> int:
-        """Samples whose loss was not a number."""
+        """Samples that were left out, since a number was not finite."""
         return int(self.totals[At.NON_FINITE])
+
+    @property
+    def trained(self) -> int:
+        """Samples of the training and the pretraining so far, those that were left out included."""
+        totals = self.totals
+        return int(totals[At.SAMPLES] + totals[At.PRETRAINED])
+
+    def went_back(self, state: dict[str, Any] | None, samples: int) -> None:
+        """Go on from counters that are a checkpoint's: ``state`` is its `state`; None: from zeros."""
+        self.repeats.went_back((state or {}).get("repeats"))
+        self._before, self._rates = self._counters.copy(), []
+        self._published_samples = min(self._published_samples, samples)
 
     @property
     def table_stale_mean(self) -> float | None:
@@ -158,6 +173,7 @@ class Meter:
             p_at_1=self._p_at_1,
             eta_s=left / rate if rate > 0 and phase == "train" else None,
             worker_restarts=restarts,
+            non_finite_samples=int(counters[:, At.NON_FINITE].sum()),
             repeated_samples=self.repeats.samples,
             **({"loss": pretrain_loss(delta)} if phase == PRETRAIN else means(delta)),
         )
@@ -209,3 +225,11 @@ def promise(told: Tuned) -> str:
         f"recall {told.recall:.3f} with {told.candidates:,.0f} candidates a sample, "
         f"{told.n_bytes / 2**20:,.0f} MiB, chosen in {told.tune_s:.1f} s"
     )
+
+
+def rate_at(config: Config, position: Position, n_train: int) -> float:
+    """Return the learning rate of a run at ``position``: in the pretraining, that of the pretraining."""
+    if position.stage == PRETRAIN:
+        return position.lr_scale * pretrain_lr_at(config.pretrain, position.pretrained, n_train)
+    total = config.train.epochs * n_train
+    return position.lr_scale * lr_at(config.train, min(position.samples, total - 1), total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +56,11 @@ class Saver:
         self._same = same
         self._chosen = chosen
 
+    @property
+    def folder(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self._run_dir.checkpoints
+
     def save(self, position: Position, figures: dict[str, Any], *, live: bool) -> Write:
         """Return what writes a checkpoint of this moment's position, in any thread.
 
@@ -82,6 +88,13 @@ class Saver:
         """Fill the arena from the newest whole checkpoint; return its position, state and warnings."""
         path, warnings = latest_checkpoint(self._run_dir.path)
         arrays, state = read_checkpoint(path, verify=False, mmap=True)
+        return self.fill(path, arrays, state), state, warnings
+
+    def fill(self, path: Path, arrays: Mapping[str, NDArray[Any]], state: dict[str, Any]) -> Position:
+        """Fill the arena from what was read from the checkpoint ``path``; return its position.
+
+        CheckpointError where it is not of this run's settings and data.
+        """
         self._check_same_run(path, state)
         if self._chosen is not None:
             self._chosen.restore(state)
@@ -108,7 +121,7 @@ class Saver:
         # The first worker's counters go on from all workers' sums.
         sums = state["counters"]  # older checkpoints have fewer
         self._arena["runtime.counters"][0, : len(sums)] = sums
-        return msgspec.convert(state["position"], Position), state, warnings
+        return msgspec.convert(state["position"], Position)
 
     def _persistent(self) -> dict[str, NDArray[Any]]:
         chosen = self._chosen.persistent() if self._chosen is not None else {}

@@ -20,6 +20,7 @@ from distlsh.evaluation.sums import EvalSums
 from distlsh.lsh.reader import TableReader
 from distlsh.model.conflicts import HOLDERS, ConflictWatch
 from distlsh.model.counters import Counter
+from distlsh.model.finite import Finding, Watch
 from distlsh.model.initialise import initialise, reset_states, warm_start_add, warm_start_finish
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
@@ -81,6 +82,8 @@ class Worker:
         self._tables = AttachedTables(config, setup.n_labels, arena)
         self._reader = self._output_reader()
         self._lsh_choosers = _choosers(setup, arena, SPARSE_BLOCK)
+        self._task_id = -1
+        self._non_finite = Watch(self._tell_non_finite)
         self._pretrain: PretrainStep | None = None
         self._step: TrainStep | None = None
         self._counts: NDArray[np.int64] | None = None
@@ -95,6 +98,8 @@ class Worker:
     def do(self, task: Task) -> bytes:
         """Do ``task`` and return its packed result, if it has one."""
         seed = self._config.train.seed
+        self._task_id = task.id
+        self._non_finite.begin()
         if task.kind != "pretrain":
             self._pretrain = None  # its scratch is not needed any more
         match task.kind:
@@ -114,7 +119,7 @@ class Worker:
             case "warm_start":
                 for rows in self._blocks(np.arange(task.first, task.last)):
                     failpoint(self._line, Point.WARM_START)
-                    warm_start_add(self._network, self._train, rows)
+                    warm_start_add(self._network, self._train, rows, self._non_finite)
             case "warm_finish":
                 failpoint(self._line, Point.WARM_START)
                 warm_start_finish(self._network, self._label_counts(), seed, task.first, task.last)
@@ -145,11 +150,14 @@ class Worker:
         started, loss = time.perf_counter(), self._counters[Counter.PRETRAIN_LOSS]
         if self._pretrain is None:
             settings = (self._config.pretrain, self._config.train)
-            self._pretrain = PretrainStep(self._network, self._train, *settings, counters=self._counters)
+            self._pretrain = PretrainStep(
+                self._network, self._train, *settings, counters=self._counters, non_finite=self._non_finite
+            )
             self._link.beat()
         rows = self._arena["runtime.order"][task.first : task.last]
         samples = (task.first_sample, task.first_sample + len(rows))
-        lr, last = (pretrain_lr_at(self._config.pretrain, at, self._train.n_rows) for at in samples)
+        n, scale = self._train.n_rows, task.lr_scale
+        lr, last = (scale * pretrain_lr_at(self._config.pretrain, at, n) for at in samples)
         self._pretrain.run(rows, task.first_sample, lr, last, self._between_pretraining)
         self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
 
@@ -166,7 +174,8 @@ class Worker:
         for first in range(task.first, task.last, train.batch_size):
             rows = order[first : min(first + train.batch_size, task.last)]
             sample = task.first_sample + first - task.first
-            step.run(rows, sample, lr_at(train, sample, total), lr_input_at(train, sample, total))
+            rates = lr_at(train, sample, total), lr_input_at(train, sample, total)
+            step.run(rows, sample, task.lr_scale * rates[0], task.lr_scale * rates[1])
             if visits is not None:
                 visits[rows] += 1  # an epoch's rows are distinct, and no other worker has these
             failpoint(line, Point.STEP)
@@ -197,8 +206,13 @@ class Worker:
                 counters=self._counters,
                 watch=self._watch(),
                 seam=self._within_step,
+                non_finite=self._non_finite,
             )
         return self._step
+
+    def _tell_non_finite(self, found: Finding) -> None:
+        log(f"left out instance {found.instance}: {found.layer}: {found.what}")
+        self._link.non_finite(self._task_id, *found)
 
     def _within_step(self, part: Part) -> None:
         failpoint(self._line, Point.FORWARD if part == "forward" else Point.BACKWARD)

@@ -183,8 +183,18 @@ def test_a_loss_that_is_not_finite_is_counted_and_changes_nothing(bad):
     assert layer.counters[Counter.NON_FINITE] == 1
     assert layer.counters[Counter.SAMPLES] == 2 and layer.counters[Counter.LABELLED] == 1
     assert np.isfinite(layer.counters[Counter.LOSS])
-    np.testing.assert_array_equal(grad[0], 0)
+    np.testing.assert_array_equal(grad[0], [np.nan, 0.0])  # a mark for whoever goes on with the gradient
     assert np.isfinite(layer.w[[0, 2]]).all() and not layer.dirty[1]
+
+
+def test_a_gradient_too_long_to_be_squared_is_counted_and_marked():
+    """Rows of 1e30 with a finite loss give a gradient whose length is no float32: the sample is marked."""
+    w = np.array([[1e30, 0.0], [-1e30, 0.0], [1.0, 1.0]])
+    layer = Layer(w, code=ADAGRAD, lr=0.1)
+    active, bounds = np.array([[0, 1], [0, 2]], np.int32), np.array([[1, 2, 2]] * 2, np.int32)
+    grad = layer.step(active, bounds, np.array([[0.0, 1.0], [0.0, 0.0]], np.float32))
+    assert layer.counters[Counter.NON_FINITE] == 2 and layer.counters[Counter.LABELLED] == 2
+    assert np.isnan(grad[:, 0]).all() and np.isfinite(layer.w).all()
 
 
 def test_stochastic_skip_is_unbiased():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from distlsh.kernels.finite import MOST
 from distlsh.kernels.hashed_layer import hashed_backward, hashed_forward
 from distlsh.kernels.hidden_layer import RELU
 from distlsh.kernels.input_layer import input_backward, input_forward
 from distlsh.kernels.pairs import dense_to_pairs, gather_rows, pairs_gradient, pairs_to_dense
+from distlsh.model.finite import DATA, Found, bad_row, squares, too_large
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.layers.dense import INPUT_DROPOUT, DenseLayer
 from distlsh.model.layers.state import Batch, Dense, Macs, Pairs, Room
 from distlsh.model.network import Network
-from distlsh.model.spec import Floats, Ids, Seeds
+from distlsh.model.spec import Floats, Ids, Seeds, layer_name
 
 _CHOICE = 64
 """Stream of a sample's randomness: hashed layer i has stream _CHOICE + i."""
@@ -35,6 +39,11 @@ class InstancePairs:
 
     def backward(self, batch: Batch) -> None:
         """Nothing: features have no gradient."""
+
+    def found(self, batch: Batch, place: int) -> Found:
+        """Return what is wrong with a sample whose values are not finite, or too large."""
+        value = batch.bad_value(place)
+        return Found(place, DATA, value or too_large(self.out.of_sample(place), "its values"))
 
 
 class DensePairs:
@@ -61,26 +70,27 @@ class OnPairs(DenseLayer):
     """A dense layer over sparse activations: sums, and steps, the weight rows of the active inputs."""
 
     def __init__(self, network: Network, i: int, room: Room, source: Pairs) -> None:
-        super().__init__(network, i, room)
-        self._source = source
+        super().__init__(network, i, room, source)
+        self._pairs = source
         self._places = np.arange(room.batch, dtype=np.int64)
         self._no_seeds: Seeds = np.zeros(room.batch, np.uint64)
 
     def _rows(self, m: int) -> tuple[object, ...]:
-        return (*self._source.of(m), self._places[:m], self._no_seeds[:m], 1.0)
+        return (*self._pairs.of(m), self._places[:m], self._no_seeds[:m], 1.0)
 
     def _product(self, batch: Batch, out: Floats) -> None:
         input_forward(*self._rows(batch.size), self._block.weights, out)
 
     def _spread(self, batch: Batch, delta: Floats, lr: float) -> None:
-        source, room = self._source, self._room
+        source, room = self._pairs, self._room
         pairs_gradient(source.indptr, source.indices, delta, self._block.weights, source.delta)
         rows = self._rows(batch.size)
+        # No sample is left out here: what the kernel bounds was bounded before.
         input_backward(*rows, delta, room.code, *self._block.views, lr, room.hyper, batch.step)
 
     def macs(self, batch: Batch) -> Macs:
         """Return the multiply-adds of the last batch: of the inputs' pairs alone."""
-        forward = int(self._source.indptr[batch.size]) * self._spec.hidden[self._i]
+        forward = int(self._pairs.indptr[batch.size]) * self._spec.hidden[self._i]
         return Macs(forward, 3 * forward, super().macs(batch).dense)
 
 
@@ -90,6 +100,7 @@ class HashedLayer:
     def __init__(self, network: Network, i: int, room: Room, source: Pairs, chooser: Chooser) -> None:
         spec, width = network.spec, network.spec.hidden[i]
         self.number, self._room, self._spec, self.source, self._chooser = i, room, spec, source, chooser
+        self.name = layer_name(i)
         self._activation = network.activation
         self._block, self._bias = network.layers[i], network.biases[i]
         self._dirty = network.marks[i]
@@ -114,12 +125,36 @@ class HashedLayer:
     def backward(self, batch: Batch) -> None:
         """Pass the gradient in ``out.delta`` on to the input's pairs; step the active weights."""
         m, room, source = batch.size, self._room, self.source
+        self._leave_out(batch)
         lr = batch.lr if self.number else batch.lr_input
         blocks = (*self._block.views, *self._bias.views, self._dirty)
         hashed_backward(
             *self.out.of(m), self.out.delta, *source.of(m), source.delta, self.number > 0, self._activation,
             room.code, *blocks, lr, room.hyper, batch.step,
         )  # fmt: skip
+
+    def found(self, batch: Batch, place: int) -> Found:
+        """Return what is wrong with a sample whose activations are not finite."""
+        return Found(place, self.name, partial(self._explain, place))
+
+    def _explain(self, place: int) -> str:
+        first, last = self.out.indptr[place : place + 2]
+        weights = bad_row(self._block.weights, self.out.indices[first:last], "the weights of neuron")
+        return weights or too_large(self.out.of_sample(place), "its activations")
+
+    def _leave_out(self, batch: Batch) -> None:
+        """As `DenseLayer` does, for the pairs passed on."""
+        m, out, source = batch.size, self.out, self.source
+        delta = out.delta[: out.indptr[m]]
+        if squares(delta) * max(1.0, source.squares) < MOST:
+            return
+        each = out.sums_of_squares(out.delta, m) * np.maximum(np.float32(1.0), source.lengths(m))
+        for place in np.flatnonzero(~(each < MOST)):
+            mine = delta[out.indptr[place] : out.indptr[place + 1]]
+            batch.found.append(
+                Found(int(place), self.name, too_large(mine, "the gradients of its activations"))
+            )
+            mine[:] = 0.0
 
     def macs(self, batch: Batch) -> Macs:
         """Return the multiply-adds of the last batch: all candidates forward, what was passed on backward."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from distlsh.kernels.finite import MOST
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
+from distlsh.model.finite import Found
 from distlsh.model.layers.dense import OnDense, OnInstances
 from distlsh.model.layers.state import Batch, Dense, Macs, Room, State
 from distlsh.model.network import Network
@@ -29,6 +31,14 @@ class Layer(Protocol):
 
     def backward(self, batch: Batch) -> None:
         """Pass the gradient to ``out`` on to the input, and step the weights."""
+
+
+@runtime_checkable
+class Watched(Layer, Protocol):
+    """A layer whose activations are checked: those that others only copy are not."""
+
+    def found(self, batch: Batch, place: int) -> Found:
+        """Return what is wrong with a sample whose activations are not finite."""
 
 
 class Stack:
@@ -60,6 +70,10 @@ class Stack:
             self.layers.append(OnInstances(network, room))
             for i in range(1, len(network.spec.hidden)):
                 self.layers.append(OnDense(network, i, room, self.layers[-1].out))  # type: ignore[arg-type]
+        self._suspect: Layer | None = None
+        self._watched = (
+            [layer for layer in self.layers if isinstance(layer, Watched)] if room.training else []
+        )
         if network.spec.normalize:
             self.layers.append(_unit_length(room, self.layers[-1].out))
 
@@ -68,10 +82,21 @@ class Stack:
         """The output layer's input, and the gradient to it."""
         return self.layers[-1].out
 
-    def forward(self, batch: Batch) -> None:
-        """Fill ``out`` for ``batch``."""
+    def forward(self, batch: Batch) -> bool:
+        """Fill ``out``; where it trains, stop and return False at activations that are not finite."""
         for layer in self.layers:
             layer.forward(batch)
+            if layer in self._watched and not layer.out.check(batch.size):
+                self._suspect = layer
+                return False
+        return True
+
+    def found(self, batch: Batch) -> list[Found]:
+        """Return the samples at which `forward` stopped, at least one."""
+        layer = self._suspect
+        assert isinstance(layer, Watched)
+        bad = np.flatnonzero(~(layer.out.lengths(batch.size) < MOST))
+        return [layer.found(batch, int(place)) for place in bad]
 
     def backward(self, batch: Batch) -> None:
         """Take the gradient in ``out.delta`` back through all layers, which step their weights."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from distlsh.kernels.random import stream_seeds
+from distlsh.model.finite import Found, bad_value, lengths, squares
 from distlsh.model.network import Network
 from distlsh.model.spec import Floats, Ids, Offsets, Seeds
 
@@ -49,6 +52,7 @@ class Batch:
     lr: float = 0.0
     lr_input: float = 0.0
     step: int = 0
+    found: list[Found] = field(default_factory=list)  # samples without a usable gradient on the way back
 
     @property
     def size(self) -> int:
@@ -59,6 +63,17 @@ class Batch:
     def n_nonzeros(self) -> int:
         """Features of the batch's instances in all."""
         return int((self.indptr[self.rows + 1] - self.indptr[self.rows]).sum())
+
+    def features(self, place: int) -> tuple[Ids, Floats]:
+        """Return the features of a sample and their values."""
+        row = self.rows[place]
+        first, last = self.indptr[row], self.indptr[row + 1]
+        return self.indices[first:last], self.values[first:last]
+
+    def bad_value(self, place: int) -> str | None:
+        """Return which feature of a sample has a value that is not finite; None if none has."""
+        features, values = self.features(place)
+        return bad_value(values, features, "feature")
 
     def seeds(self, stream: int, out: Seeds) -> Seeds:
         """Write the samples' states of one stream to ``out`` and return them, u8[m]."""
@@ -74,6 +89,25 @@ class Dense:
     def __init__(self, room: Room, width: int) -> None:
         self.values: Floats = np.empty((room.batch, width), np.float32)
         self.delta = room.gradients(room.batch, width)
+        self.squares = 0.0
+
+    def check(self, m: int) -> bool:
+        """Set ``squares``, the sum of squares of a batch's activations; return whether it is finite."""
+        self.squares = squares(self.values[:m])
+        return math.isfinite(self.squares)
+
+    def lengths(self, m: int) -> Floats:
+        """Return each sample's sum of squares, f4[m]."""
+        return lengths(self.values[:m])
+
+    def of_sample(self, place: int) -> Floats:
+        """Return the activations of one sample."""
+        found: Floats = self.values[place]
+        return found
+
+    def marked(self, m: int) -> list[tuple[int, Floats]]:
+        """Return the place and gradient of each sample whose gradient begins with a NaN."""
+        return [(int(place), self.delta[place]) for place in np.flatnonzero(np.isnan(self.delta[:m, 0]))]
 
 
 class Pairs:
@@ -91,6 +125,31 @@ class Pairs:
         self.indices: Ids = np.empty(room.batch * most, np.int32)
         self.values: Floats = np.empty(room.batch * most, np.float32)
         self.delta = room.gradients(room.batch * most)
+        self.squares = 0.0
+
+    def check(self, m: int) -> bool:
+        """Set ``squares``, the sum of squares of a batch's activations; return whether it is finite."""
+        self.squares = squares(self.values[: self.indptr[m]])
+        return math.isfinite(self.squares)
+
+    def lengths(self, m: int) -> Floats:
+        """Return each sample's sum of squares, f4[m]."""
+        return self.sums_of_squares(self.values, m)
+
+    def sums_of_squares(self, values: Floats, m: int) -> Floats:
+        """Return each sample's sum of the squares of ``values`` f4[pairs], f4[m]."""
+        found = [squares(values[first:last]) for first, last in pairwise(self.indptr[: m + 1])]
+        return np.array(found, np.float32)
+
+    def of_sample(self, place: int) -> Floats:
+        """Return the activations of one sample."""
+        return self.values[self.indptr[place] : self.indptr[place + 1]]
+
+    def marked(self, m: int) -> list[tuple[int, Floats]]:
+        """Return the place and gradient of each sample whose gradient begins with a NaN."""
+        ends = enumerate(pairwise(self.indptr[: m + 1]))
+        each = ((place, self.delta[first:last]) for place, (first, last) in ends)
+        return [(place, delta) for place, delta in each if np.isnan(delta[:1]).any()]
 
     def of(self, m: int) -> tuple[Offsets, Ids, Floats]:
         """Return the pairs of a batch of ``m`` as kernels take them."""
