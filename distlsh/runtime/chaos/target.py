@@ -89,9 +89,9 @@ class Target:
         self.pids: dict[int, str] = {}
         self._config = root / f"{name}.yaml"
         # Short: the address of a socket has 100 letters at most.
-        self._own = Path(tempfile.mkdtemp(prefix="dlchaos-"))
+        self.own = Path(tempfile.mkdtemp(prefix="dlchaos-"))
         for part in (_SOCKETS, _TEMPORARY):
-            (self._own / part).mkdir(mode=0o700)
+            (self.own / part).mkdir(mode=0o700)
 
     @property
     def life(self) -> Life:
@@ -115,8 +115,8 @@ class Target:
         environment = {
             **os.environ,
             MARKER: self.token,
-            "XDG_RUNTIME_DIR": str(self._own / _SOCKETS),
-            "TMPDIR": str(self._own / _TEMPORARY),
+            "XDG_RUNTIME_DIR": str(self.own / _SOCKETS),
+            "TMPDIR": str(self.own / _TEMPORARY),
         }
         with self.output.open("ab") as output:
             output.write(f"\n== {time.strftime('%H:%M:%S')} {' '.join(arguments)}\n".encode())
@@ -125,7 +125,7 @@ class Target:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                 start_new_session=True, preexec_fn=_no_core,
             )  # fmt: skip
-        self.lives.append(Life(popen, self._own / _SOCKETS))
+        self.lives.append(Life(popen, self.own / _SOCKETS))
         return self.life
 
     def processes(self) -> list[Seen]:
@@ -167,7 +167,7 @@ class Target:
         ]
         found += [f"segment {path.name}" for life in self.lives for path in sight.segments(life.pid)]
         for part in (_SOCKETS, _TEMPORARY):
-            found += [str(path.relative_to(self._own)) for path in sorted((self._own / part).iterdir())]
+            found += [str(path.relative_to(self.own)) for path in sorted((self.own / part).iterdir())]
         names = ("*.tmp", ".tmp-*", "*.tmp-*")
         found += [str(path) for name in names for path in sorted(self.run_dir.rglob(name))]
         return sorted(set(found))
@@ -183,7 +183,7 @@ class Target:
         for life in self.lives:
             for path in sight.segments(life.pid):
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self._own, ignore_errors=True)
+        shutil.rmtree(self.own, ignore_errors=True)
 
 
 def kill(pid: int, number: int = 9) -> bool:
