@@ -87,3 +87,24 @@ def open_without_links(path: Path, mode: str, flags: int) -> BinaryIO:
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     return open(descriptor, mode)  # type: ignore[return-value]
+
+
+def open_lock(path: Path) -> int:
+    """Return a descriptor of the file ``path``, made if missing, for a lock that no other user can hold.
+
+    OSError where another user made it, or it is a link.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)  # made by an earlier version, or by hand
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def careful_umask() -> int:
+    """Make no file or folder from now on that others can write; return the umask of before."""
+    before = os.umask(0o022)
+    os.umask(before | 0o022)
+    return before

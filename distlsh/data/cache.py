@@ -17,7 +17,7 @@ from pathlib import Path
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store, sync_folder
 from distlsh.errors import StoreError
-from distlsh.folders import cache_root, temporary_beside
+from distlsh.folders import cache_root, open_lock, temporary_beside
 
 FOLDER = ".distlsh-cache"
 _POLL_S = 0.05
@@ -90,14 +90,12 @@ def _lock(path: Path) -> Iterator[bool]:
     two builders then both build, and the last to rename stays.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(path)
     except OSError:
         yield False
         return
     try:
-        mine = os.fstat(descriptor).st_uid == os.geteuid()
-        if mine:
-            os.fchmod(descriptor, 0o600)  # others cannot even open it
+        mine = os.fstat(descriptor).st_uid == os.geteuid()  # a superuser can open others' too
         yield mine and _wait_for(descriptor, path)
     finally:
         os.close(descriptor)

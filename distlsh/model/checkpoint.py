@@ -26,6 +26,7 @@ import numpy as np
 
 from distlsh.constants import CHECKPOINT_VERSION
 from distlsh.errors import CheckpointError, ResourceError
+from distlsh.folders import open_lock
 from distlsh.model.array_files import Array, check_crc, check_size, load_array, write_array
 
 MANIFEST = "manifest.json"
@@ -179,10 +180,21 @@ def _check_name(name: str) -> None:
         raise CheckpointError(f"{name!r} cannot be the name of a checkpoint's file: no '/', no leading '.'")
 
 
+def lock_of(folder: Path) -> Path:
+    """Return the file that is locked while a checkpoint is written into ``folder``."""
+    folder = folder.absolute()
+    return folder.with_name(f".{folder.name}.lock")
+
+
 @contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system drops with the process."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    # A file of its own: whoever may read a folder could lock that, and so keep this process from saving.
+    path = lock_of(folder)
+    try:
+        handle = open_lock(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be opened ({error.strerror}); remove it") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

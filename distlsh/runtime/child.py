@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from distlsh.constants import NO_MEMORY_CODE
+from distlsh.folders import careful_umask
 from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, NonFinite, ToChild
 from distlsh.runtime.prctl import set_name
 from distlsh.runtime.processes import lease
@@ -100,6 +101,7 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
         signal.signal(number, signal.SIG_IGN)
     setup = msgspec.msgpack.decode(packed, type=ChildSetup)
     set_name(setup.role)
+    careful_umask()
     _redirect_output(Path(setup.log))
     if setup.cpus:
         os.sched_setaffinity(0, setup.cpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from distlsh.config.schema import Config
 from distlsh.data.opening import open_pair
 from distlsh.errors import DistlshError, RunInterrupted
 from distlsh.evaluation.baseline import popularity_baseline
+from distlsh.folders import careful_umask
 from distlsh.protocol.machine import RunMachine
 from distlsh.protocol.plan import Position
 from distlsh.protocol.reports import Summary
@@ -51,6 +53,7 @@ def run(
     Whatever happens, no process, segment or socket is left.
     """
     with StopSignals() as signals, ExitStack() as stack:
+        stack.callback(os.umask, careful_umask())
         session = _Session(config, observer or Silent(), signals, stack, RunClock(started))
         try:
             return session.run(resume, run_dir)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from distlsh.errors import CheckpointError, UsageError
+from distlsh.folders import open_lock
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
 _PUBLISHED = ".published"
@@ -65,7 +66,12 @@ class RunDir:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold this directory for one process; UsageError if another run writes here."""
-        with (self.path / ".lock").open("w") as file:
+        path = self.path / ".lock"
+        try:
+            descriptor = open_lock(path)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be opened ({error.strerror}); remove it") from error
+        with open(descriptor, "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
