@@ -13,6 +13,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from distlsh.errors import CheckpointError
+from distlsh.files import load_npy
+from distlsh.model.manifest import Entry
 
 Array = NDArray[Any]
 
@@ -20,7 +22,7 @@ _BLOCK_BYTES = 16 << 20
 _SYNC_BYTES = 64 << 20  # written between two syncs: no long one at the end, whose wait nothing could end
 
 
-def write_array(folder: Path, name: str, array: Array, before_block: Callable[[], None]) -> dict[str, Any]:
+def write_array(folder: Path, name: str, array: Array, before_block: Callable[[], None]) -> Entry:
     """Stream one array in ``.npy`` format to ``folder/<name>.npy``, and return its entry in the manifest.
 
     The array may change meanwhile; each block is copied at once.
@@ -34,13 +36,13 @@ def write_array(folder: Path, name: str, array: Array, before_block: Callable[[]
             before_block()
             writer.write(block)
         os.fsync(file.fileno())
-    return {
-        "file": path.name,
-        "shape": list(array.shape),
-        "dtype": array.dtype.str,
-        "n_bytes": writer.n_bytes,
-        "crc32": writer.crc,
-    }
+    return Entry(
+        file=path.name,
+        shape=list(array.shape),
+        dtype=array.dtype.str,
+        n_bytes=writer.n_bytes,
+        crc32=writer.crc,
+    )
 
 
 def _copies(data: NDArray[np.uint8]) -> Iterator[memoryview]:
@@ -100,12 +102,12 @@ def check_crc(file: Path, expected: int) -> None:
         raise CheckpointError(f"{file}: damaged, its checksum differs; restore it, or use another checkpoint")
 
 
-def load_array(file: Path, entry: dict[str, Any], mmap: bool) -> Array:
+def load_array(file: Path, entry: Entry, mmap: bool) -> Array:
     """Return the array in ``file``; CheckpointError where it is not the one of the manifest's ``entry``."""
     try:
-        array: Array = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = load_npy(file, mmap=mmap)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}); use another checkpoint") from error
-    if list(array.shape) != entry["shape"] or array.dtype.str != entry["dtype"]:
+    if list(array.shape) != entry.shape or array.dtype.str != entry.dtype:
         raise CheckpointError(f"{file}: its header is damaged; restore it, or use another checkpoint")
-    return np.asarray(array)
+    return array

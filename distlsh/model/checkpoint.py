@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,14 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from distlsh.constants import CHECKPOINT_VERSION
 from distlsh.errors import CheckpointError, ResourceError
 from distlsh.folders import open_lock
 from distlsh.model.array_files import Array, check_crc, check_size, load_array, write_array
+from distlsh.model.manifest import (
+    MANIFEST,
+    Entry,
+    Manifest,
+    OtherVersion,
+    is_file_name,
+    read_manifest,
+    write_manifest,
+)
 
-MANIFEST = "manifest.json"
 FOLDER = "checkpoints"  # of a run directory
 
 _TEMPORARY = ".tmp-"
@@ -125,12 +128,10 @@ def read_checkpoint(
     another version.
     """
     path = Path(path)
-    content = _read_manifest(path)
-    _check_files(path, content, verify)
-    arrays = {
-        name: load_array(path / entry["file"], entry, mmap) for name, entry in content["arrays"].items()
-    }
-    return arrays, content["state"]
+    manifest = read_manifest(path)
+    _check_files(path, manifest, verify)
+    arrays = {name: load_array(path / entry.file, entry, mmap) for name, entry in manifest.arrays.items()}
+    return arrays, manifest.state
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -144,17 +145,18 @@ def latest_checkpoint(path: str | Path, *, verify: bool = True) -> LatestCheckpo
     path    a run directory, its ``checkpoints`` folder, or one checkpoint (which is then checked)
     verify  compare checksums too: reads the checkpoint; `read_checkpoint` need not do it again
 
-    Raises CheckpointError if there is none.
+    Raises CheckpointError if there is none, or if one is of another version: an older one would undo
+    what another distlsh has trained.
     """
     path = Path(path)
     if (path / MANIFEST).exists():
-        _check_files(path, _read_manifest(path), verify)
+        _check_files(path, read_manifest(path), verify)
         return LatestCheckpoint(path, [])
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     warnings: list[str] = []
-    for candidate in _newest_first(folder, warnings):
+    for candidate in _newest_first(folder, warnings, OtherVersion):
         try:
-            _check_files(candidate, _read_manifest(candidate), verify)
+            _check_files(candidate, read_manifest(candidate), verify)
         except CheckpointError as error:
             warnings.append(f"checkpoint {candidate.name} is damaged and was passed over: {error}")
             continue
@@ -176,7 +178,7 @@ def _nothing_found(folder: Path, warnings: list[str]) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name or name.startswith(".") or "/" in name or "\0" in name:
+    if not is_file_name(name):
         raise CheckpointError(f"{name!r} cannot be the name of a checkpoint's file: no '/', no leading '.'")
 
 
@@ -253,22 +255,16 @@ def _write_all(
     watch: Watch,
 ) -> None:
     temporary.mkdir()
-    entries: dict[str, Any] = {}
+    entries: dict[str, Entry] = {}
 
-    def write(name: str) -> dict[str, Any]:
+    def write(name: str) -> Entry:
         return write_array(temporary, name, arrays[name], partial(watch, Moment.BLOCK))
 
     with ThreadPoolExecutor(_LIVE_THREADS if live else _THREADS) as pool:
         for names in _in_turns(arrays) if live else [list(arrays)]:
             entries.update(zip(names, pool.map(write, names), strict=True))
     watch(Moment.ARRAYS)
-    content = {
-        "version": CHECKPOINT_VERSION,
-        "sequence": sequence,
-        "arrays": {name: entries[name] for name in arrays},
-        "state": dict(state),
-    }
-    _write_manifest(temporary, content)
+    write_manifest(temporary, sequence, {name: entries[name] for name in arrays}, dict(state))
     _sync_folder(temporary)
 
 
@@ -276,20 +272,6 @@ def _in_turns(arrays: Mapping[str, Array]) -> list[list[str]]:
     """Return the names in groups; each is wholly copied before the next is begun."""
     first = [name for name in arrays if not name.endswith(_COPIED_LAST)]
     return [first, *([name for name in arrays if name.endswith(end)] for end in _COPIED_LAST)]
-
-
-def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, default=_plain, indent=1)
-    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
-        file.write(f'{{"crc32": {zlib.crc32(text.encode())}, "content":\n{text}\n}}\n')
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise CheckpointError(f"a checkpoint's state holds JSON values, not {type(value).__name__}")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -315,15 +297,20 @@ def _prune(folder: Path, keep: int) -> None:
 # --- reading
 
 
-def _newest_first(folder: Path, warnings: list[str]) -> list[Path]:
-    """Return the checkpoints whose manifest can be read; a warning for each other folder."""
+def _newest_first(folder: Path, warnings: list[str], refused: type[Exception] | None = None) -> list[Path]:
+    """Return the checkpoints whose manifest can be read; a warning for each other folder.
+
+    refused  raised, where reading a manifest raises it, and no warning
+    """
     found: list[tuple[int, Path]] = []
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
         if not _is_checkpoint(path):
             continue
         try:
-            found.append((int(_read_manifest(path)["sequence"]), path))
+            found.append((read_manifest(path).sequence, path))
         except CheckpointError as error:
+            if refused is not None and isinstance(error, refused):
+                raise
             warnings.append(f"checkpoint {path.name} is damaged and was passed over: {error}")
     return [path for _, path in sorted(found, reverse=True)]
 
@@ -337,37 +324,14 @@ def _is_checkpoint(path: Path) -> bool:
 
 def _next_sequence(folder: Path) -> int:
     newest = _newest_first(folder, [])
-    return int(_read_manifest(newest[0])["sequence"]) + 1 if newest else 1
+    return read_manifest(newest[0]).sequence + 1 if newest else 1
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest's content after comparing its checksum and version."""
-    file = path / MANIFEST
-    advice = "restore it, or use another checkpoint"
-    try:
-        head, _, rest = file.read_text(encoding="utf-8").partition('"content":\n')
-        text = rest.removesuffix("\n}\n")
-        crc = int(head.removeprefix('{"crc32": ').rstrip(", "))
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: missing; {advice}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); {advice}") from error
-    if zlib.crc32(text.encode()) != crc:
-        raise CheckpointError(f"{file}: damaged, its checksum differs; {advice}")
-    content: dict[str, Any] = json.loads(text)
-    if content["version"] != CHECKPOINT_VERSION:
-        raise CheckpointError(
-            f"{file}: of version {content['version']}, this distlsh reads version {CHECKPOINT_VERSION}; "
-            "use the distlsh that wrote it"
-        )
-    return content
-
-
-def _check_files(path: Path, content: dict[str, Any], verify: bool) -> None:
+def _check_files(path: Path, manifest: Manifest, verify: bool) -> None:
     """Compare sizes, and with ``verify`` checksums, of all files with the manifest."""
-    entries = list(content["arrays"].values())
+    entries = list(manifest.arrays.values())
     for entry in entries:
-        check_size(path / entry["file"], entry["n_bytes"])
+        check_size(path / entry.file, entry.n_bytes)
     if verify:
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(lambda entry: check_crc(path / entry["file"], entry["crc32"]), entries))
+            list(pool.map(lambda entry: check_crc(path / entry.file, entry.crc32), entries))

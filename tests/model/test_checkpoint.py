@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distlsh.errors import CheckpointError, ResourceError
-from distlsh.model import array_files, checkpoint
+from distlsh.model import array_files, checkpoint, manifest
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 
 ARRAYS = {
@@ -205,10 +205,10 @@ def test_one_checkpoint_can_be_asked_for(folder: Path) -> None:
 
 def test_another_version_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of another version is never misread."""
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_VERSION", 99)
+    monkeypatch.setattr(manifest, "CHECKPOINT_VERSION", 99)
     path = write_checkpoint(folder, "a", ARRAYS, STATE, keep=1)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="version 99"):
+    with pytest.raises(CheckpointError, match=r"format 99.*reads format 1: upgrade distlsh"):
         read_checkpoint(path)
 
 

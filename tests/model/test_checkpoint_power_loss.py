@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distlsh.model import array_files, checkpoint
+from distlsh.model import array_files, manifest
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 
 ARRAYS = ("output.weights", "output.state1", "output.dirty")
@@ -129,7 +129,7 @@ class Recorder:
             return open(path, mode, **options)
 
         monkeypatch.setattr(array_files, "open", opened, raising=False)
-        monkeypatch.setattr(checkpoint, "open", opened, raising=False)
+        monkeypatch.setattr(manifest, "open", opened, raising=False)
         assert os_open is os.open
 
     def note(self, *operation) -> None:
