@@ -18,7 +18,7 @@ from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN, RECALL_K, SPARSE_BLOCK, TUNED_FAMILIES
 from distlsh.data.dataset import Dataset
 from distlsh.data.opening import open_pair
-from distlsh.errors import CheckpointError, DistlshError, ShapeError, UsageError
+from distlsh.errors import CheckpointError, DistlshError, ShapeError, StoreError, UsageError
 from distlsh.evaluation.evaluate import evaluate_rows
 from distlsh.evaluation.features import FeatureRows
 from distlsh.evaluation.parallel import in_blocks, n_cores
@@ -26,12 +26,14 @@ from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.ranker import ExactRanker
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.evaluation.tables import TRAINED, Effort, TableView, lsh_topk
+from distlsh.lsh.checks import check_arrays
+from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.stats import TableStats
 from distlsh.lsh.tables import GENERATION
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.model.layers.choosers import Chooser
 from distlsh.model.network import Network
-from distlsh.model.spec import NetworkSpec, layer_name
+from distlsh.model.spec import NetworkSpec, array_dtype, array_shapes, layer_name
 from distlsh.model.storage import as_floats
 from distlsh.protocol.reports import Evaluation
 
@@ -83,8 +85,9 @@ class Model:
                 f"go on with: distlsh-launch --resume {found.parent.parent}"
             )
         try:
+            _check(arrays, state, contents=verify)
             return cls(found, arrays, state)
-        except (KeyError, msgspec.ValidationError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, StoreError, UsageError) as error:
             raise CheckpointError(
                 f"{found}: does not describe a model ({error!r}); load it with the distlsh that wrote it"
             ) from error
@@ -341,13 +344,40 @@ class Model:
         return ids, scores
 
 
+def _check(arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any], *, contents: bool) -> None:
+    """Raise what `Model.load` takes for a wrong checkpoint, unless kernels can use its arrays as they are.
+
+    contents  look at the ids in the tables too
+    """
+    spec = NetworkSpec.from_dict(state["model"])
+    for name, shape in array_shapes(spec).items():
+        found, dtype = arrays[name], np.dtype(array_dtype(spec, name))
+        if (found.shape, found.dtype) != (shape, dtype):
+            raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {dtype}{list(shape)}")
+    tables = {layer_name(int(number)): fields for number, fields in state.get("hidden_lsh", {}).items()}
+    rows = {layer_name(i): width for i, width in enumerate(spec.hidden)}
+    for layer, fields in tables.items():
+        own = _of_layer(arrays, layer)
+        check_arrays(
+            own, HashSpec.from_state(fields), rows[layer], fields["bucket_policy"], contents=contents
+        )
+    if fields := state["lsh"]:
+        spec_of = HashSpec.from_state(fields)
+        check_arrays(arrays, spec_of, spec.n_labels, fields["bucket_policy"], contents=contents)
+
+
+def _of_layer(arrays: Mapping[str, NDArray[Any]], layer: str) -> dict[str, NDArray[Any]]:
+    """Return a layer's arrays by the names that the output's have; the generation is of all."""
+    prefix = f"{layer}."
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {**own, GENERATION: arrays[GENERATION]}
+
+
 def _hidden_tables(arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> dict[int, TableView]:
     """Return the tables of hashed hidden layers by the layers' numbers."""
     found: dict[int, TableView] = {}
     for number, fields in state.items():
-        prefix = f"{layer_name(int(number))}."
-        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        found[int(number)] = TableView({**own, GENERATION: arrays[GENERATION]}, fields)
+        found[int(number)] = TableView(_of_layer(arrays, layer_name(int(number))), fields)
     return found
 
 

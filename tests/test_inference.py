@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -376,3 +377,39 @@ def test_impossible_efforts_are_refused(
     """An effort that does nothing, or that the hash functions do not have, is an error that says so."""
     with pytest.raises((UsageError, ConfigError), match=said):
         Model.load(saved[0]).predict(features, 3, method, **effort)
+
+
+def hostile(name: str, value: int) -> Callable[[dict[str, np.ndarray]], None]:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[name] = np.full_like(arrays[name], value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (hostile("tables.ids", N_LABELS), r"tables\.ids"),
+        (hostile("tables.sizes", 65), r"tables\.ids"),
+        (hostile("tables.codes", 1 << 30), r"tables\.codes"),
+        (hostile("tables.generation", -1), r"tables\.generation"),
+        (lambda arrays: arrays.update({"tables.sizes": arrays["tables.sizes"][:, :4]}), r"tables\.sizes"),
+        (
+            lambda arrays: arrays.update({"output.weights": arrays["output.weights"][:9]}),
+            r"output\.weights is",
+        ),
+        (lambda arrays: arrays.pop("input.weights"), r"input\.weights"),
+    ],
+    ids=["ids", "sizes", "codes", "generation", "tables' shape", "rows", "missing"],
+)
+def test_arrays_that_kernels_cannot_use_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, np.ndarray]], None], words: str
+) -> None:
+    """Right checksums over places that do not exist: found when the model is loaded, and named."""
+    save(tmp_path)
+    path = tmp_path / "checkpoints" / "final"
+    arrays, state = read_checkpoint(path)
+    change(arrays)
+    write_checkpoint(path.parent, "hostile", arrays, state, keep=1)
+    with pytest.raises(CheckpointError, match=words):
+        Model.load(tmp_path)

@@ -63,6 +63,11 @@ class ChosenTables:
         self.close()
         self._lsh, self._arena = lsh, arena
 
+    @property
+    def lsh(self) -> LshConfig | None:
+        """What was chosen; None before the first choice."""
+        return self._lsh
+
     def message(self) -> UseTables | None:
         """Return what children must know; None where there are no such tables."""
         if self._arena is None or self._lsh is None:

@@ -26,6 +26,7 @@ from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
 from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
+from distlsh.runtime.restored import as_checkpoint_errors, check_position
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
 from distlsh.runtime.summary import summarise
@@ -159,6 +160,8 @@ class _Session:
         # A run that was cut off before its first checkpoint begins again.
         if resume is not None and self.run_dir.has_checkpoint():
             position, state, warnings = parts.saver.restore()
+            with as_checkpoint_errors(self.run_dir.path):
+                check_position(parts.plan, position)
         meter = Meter(parts.arena["runtime.counters"], self.config.train.epochs, data.sizes.n_train)
         coordinator = Coordinator(
             config=self.config,
@@ -175,7 +178,8 @@ class _Session:
         )
         self.stack.callback(coordinator.saves.close)  # its thread reads the arena
         if state is not None:
-            coordinator.restore(state)
+            with as_checkpoint_errors(self.run_dir.path):
+                coordinator.restore(state)
         for warning in warnings:
             coordinator.notice("warning", warning)
         for where in parts.publish:

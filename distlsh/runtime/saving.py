@@ -17,8 +17,10 @@ from distlsh.lsh.layout import ADDED_LATER
 from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import Watch, latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
-from distlsh.runtime.chosen import ChosenTables
+from distlsh.runtime.chosen import ChosenTables, with_chosen
+from distlsh.runtime.differences import differences
 from distlsh.runtime.layout import comes_after_pretraining
+from distlsh.runtime.restored import as_checkpoint_errors, check_tables
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.visits import VISITS
 from distlsh.shm.arena import Arena
@@ -93,8 +95,12 @@ class Saver:
     def fill(self, path: Path, arrays: Mapping[str, NDArray[Any]], state: dict[str, Any]) -> Position:
         """Fill the arena from what was read from the checkpoint ``path``; return its position.
 
-        CheckpointError where it is not of this run's settings and data.
+        CheckpointError where it is not of this run's settings and data, or not of a run at all.
         """
+        with as_checkpoint_errors(path):
+            return self._fill(path, arrays, state)
+
+    def _fill(self, path: Path, arrays: Mapping[str, NDArray[Any]], state: dict[str, Any]) -> Position:
         self._check_same_run(path, state)
         if self._chosen is not None:
             self._chosen.restore(state)
@@ -112,16 +118,24 @@ class Saver:
                 )
             if name not in arrays:
                 raise CheckpointError(f"{path} has no array {name}: it was saved without what resuming needs")
-            if arrays[name].shape != array.shape:
+            if (arrays[name].shape, arrays[name].dtype) != (array.shape, array.dtype):
                 raise CheckpointError(
-                    f"{path}: array {name} has shape {arrays[name].shape}, but the run's settings give "
-                    f"{array.shape}; resume with the settings that the run was started with"
+                    f"{path}: array {name} is {_form(arrays[name])} in the checkpoint, {_form(array)} by the "
+                    "run's settings now; resume with the settings that the run was started with"
                 )
             array[...] = arrays[name]
         # The first worker's counters go on from all workers' sums.
         sums = state["counters"]  # older checkpoints have fewer
         self._arena["runtime.counters"][0, : len(sums)] = sums
+        if state["position"]["stage"] != PRETRAIN:
+            self._check_tables()
         return msgspec.convert(state["position"], Position)
+
+    def _check_tables(self) -> None:
+        config, model = self._config, self._same["model"]
+        if self._chosen is not None and self._chosen.lsh is not None:
+            config = with_chosen(config, self._chosen.lsh)
+        check_tables(config, model["n_features"], model["n_labels"], {**self._arena, **self._persistent()})
 
     def _persistent(self) -> dict[str, NDArray[Any]]:
         chosen = self._chosen.persistent() if self._chosen is not None else {}
@@ -138,8 +152,15 @@ class Saver:
             now.pop("lsh")
         for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
             now[f"config.{group}"], saved[f"config.{group}"] = settings[group], before[group]
-        for what, value in now.items():
-            _check_same(path, what, saved[what], msgspec.to_builtins(value))
+        found = [
+            line for what in now for line in differences(what, saved[what], msgspec.to_builtins(now[what]))
+        ]
+        if found:
+            raise CheckpointError(
+                f"{path} was saved with other settings or data:\n  "
+                + "\n  ".join(found)
+                + "\nresume with what the run was started with, or start a new run"
+            )
 
 
 def _with_todays_keys(saved: dict[str, Any]) -> dict[str, Any]:
@@ -160,20 +181,13 @@ def _name(position: Position) -> str:
     return "final" if position.stage == "final" else f"samples-{position.samples:012d}"
 
 
+def _form(array: NDArray[Any]) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
 def _is_state(name: str) -> bool:
     return name.endswith((".state1", ".state2", ".clock"))
 
 
 def _in_todays_fields(lsh: dict[str, Any]) -> dict[str, Any]:
     return {**lsh, **msgspec.to_builtins(HashSpec.from_state(lsh))}
-
-
-def _check_same(path: Path, what: str, saved: Any, now: Any) -> None:
-    if saved == now:
-        return
-    saved, now = saved or {}, now or {}
-    different = sorted(key for key in {**saved, **now} if saved.get(key) != now.get(key))
-    raise CheckpointError(
-        f"{path} was saved with other settings or data: {what} differs in {', '.join(different)}; "
-        "resume with what the run was started with"
-    )

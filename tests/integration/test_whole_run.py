@@ -147,7 +147,10 @@ def with_seed(config, seed):
 def test_other_rates_or_data_are_refused_when_resuming(config, tmp_path):
     """A run cannot go on with another rate, or with other instances of the same number."""
     run(config(), run_dir=tmp_path / "run")
-    for other, what in ((config(train={"lr": 0.1}), "lr"), (with_seed(config(), 9), "data differs in")):
+    for other, what in (
+        (config(train={"lr": 0.1}), r"train\.lr: 0\.02 in the checkpoint, 0\.1 now"),
+        (with_seed(config(), 9), "as many, but others"),
+    ):
         with pytest.raises(DistlshError, match=what):
             run(other, resume=tmp_path / "run")
 
