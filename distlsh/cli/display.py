@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from distlsh.cli.errors import silence
 from distlsh.cli.format import count, duration, metric, number, share
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
@@ -26,15 +28,12 @@ _KEPT = ("loss", "n_active_mean", "rows_updated_mean", "mac_fraction", "lr")
 def make_display(*, quiet: bool = False) -> Display:
     """Return the display that fits standard output: a terminal, a file or a pipe."""
     if quiet:
-        return Display()
+        return Enduring(Display())
     from rich.console import Console
 
     console = Console(highlight=False)
-    return (
-        LiveDisplay(console)
-        if console.is_terminal and not console.is_dumb_terminal
-        else PlainDisplay(console)
-    )
+    live = console.is_terminal and not console.is_dumb_terminal
+    return Enduring(LiveDisplay(console) if live else PlainDisplay(console))
 
 
 class Display(Silent):
@@ -44,6 +43,46 @@ class Display(Silent):
         """Print warnings."""
         if notice.level == "warning":
             print(f"warning: {notice.text}", file=sys.stderr, flush=True)
+
+
+class Enduring(Display):
+    """Another display, and silence once it cannot be written to: a closed terminal ends no run."""
+
+    def __init__(self, display: Display) -> None:
+        self.shown: Display | None = display
+
+    def parsing(self, path: Path) -> None:
+        self._show(lambda display: display.parsing(path))
+
+    def start(self, config: Config, run_dir: Path) -> None:
+        self._show(lambda display: display.start(config, run_dir))
+
+    def report(self, report: Report) -> None:
+        self._show(lambda display: display.report(report))
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        self._show(lambda display: display.evaluation(evaluation))
+
+    def rehash(self, rehash: Rehash) -> None:
+        self._show(lambda display: display.rehash(rehash))
+
+    def notice(self, notice: Notice) -> None:
+        self._show(lambda display: display.notice(notice))
+
+    def summary(self, summary: Summary) -> None:
+        self._show(lambda display: display.summary(summary))
+
+    def close(self) -> None:
+        self._show(lambda display: display.close())
+
+    def _show(self, show: Callable[[Display], None]) -> None:
+        if self.shown is None:
+            return
+        try:
+            show(self.shown)
+        except OSError:
+            self.shown = None
+            silence()
 
 
 class PlainDisplay(Display):

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from distlsh.errors import DistlshError, RunInterrupted
 
@@ -30,8 +31,7 @@ def guarded(action: Callable[[], int], *, program: str, verbose: bool) -> int:
         _say(program, "interrupted; nothing was saved", "31")
         return FAILED
     except BrokenPipeError:
-        # Whoever read the output is gone; keep the interpreter from complaining on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()  # whoever read the output is gone
         return FAILED
     except Exception as error:
         traceback.print_exc()
@@ -40,8 +40,20 @@ def guarded(action: Callable[[], int], *, program: str, verbose: bool) -> int:
         return FAILED
 
 
+def silence() -> None:
+    """Write to nowhere where nobody reads any more; the interpreter's last flush would fail, too."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def _say(program: str, text: str, style: str) -> None:
-    print(f"{program}: {coloured(text, style)}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"{program}: {coloured(text, style)}", file=sys.stderr, flush=True)
 
 
 def coloured(text: str, style: str) -> str:

@@ -17,6 +17,13 @@ class Assign:
 
 
 @dataclass(frozen=True)
+class HandBack:
+    """Ask ``worker`` to end its task where it stands."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
 class WriteOrder:
     """Write the order of instances of ``epoch`` of the training, or of the pretraining."""
 
@@ -90,6 +97,7 @@ class Finish:
 
 Action = (
     Assign
+    | HandBack
     | WriteOrder
     | BeginRehash
     | BeginTuning

@@ -27,6 +27,7 @@ class TaskDone:
 
     worker: int
     task_id: int
+    upto: int | None = None  # where it was ended before its last
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
+
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Task
 
@@ -26,14 +28,24 @@ class Ledger:
         self._in_flight[worker] = task
         return task
 
-    def finish(self, worker: int, task_id: int) -> Task:
-        """Acknowledge the task of ``worker``."""
+    def finish(self, worker: int, task_id: int, upto: int | None = None) -> Task:
+        """Acknowledge the task of ``worker``, or its part before ``upto``; return what is done.
+
+        The rest of it is the next task.
+        """
         task = self._in_flight.get(worker)
         if task is None or task.id != task_id:
             raise ProtocolError(f"worker {worker} finished task {task_id}, but has {task}")
         del self._in_flight[worker]
         self.n_done += 1
-        return task
+        if upto is None or upto == task.last:
+            return task
+        if not task.first <= upto < task.last:
+            raise ProtocolError(f"worker {worker} ended task {task} at {upto}, which is not in it")
+        done, rest = cut(task, upto)
+        self._pending.appendleft(rest)
+        self.n_tasks += 1
+        return done
 
     def lose(self, worker: int) -> Task | None:
         """Put the task of a dead ``worker`` back to the front."""
@@ -46,6 +58,11 @@ class Ledger:
         """Tell whether ``worker`` has this task."""
         task = self._in_flight.get(worker)
         return task is not None and task.id == task_id
+
+    @property
+    def at_work(self) -> list[int]:
+        """The workers that have a task."""
+        return list(self._in_flight)
 
     @property
     def quiet(self) -> bool:
@@ -66,6 +83,13 @@ class Ledger:
     def pending(self) -> list[Task]:
         """The tasks that wait, next first."""
         return list(self._pending)
+
+
+def cut(task: Task, at: int) -> tuple[Task, Task]:
+    """Return the parts of ``task`` before and from ``at``, both of its number."""
+    first_sample = task.first_sample + at - task.first
+    rest = msgspec.structs.replace(task, first=at, first_sample=first_sample)
+    return msgspec.structs.replace(task, last=at), rest
 
 
 def split(kind: str, n: int, size: int, *, epoch: int = 0, first_id: int = 0) -> list[Task]:

@@ -75,8 +75,8 @@ class RunMachine(Saving):
                 self._ready.add(worker)
             case ev.WorkerLost(worker):
                 self._worker_lost(worker)
-            case ev.TaskDone(worker, task_id):
-                self._task_done(worker, task_id)
+            case ev.TaskDone(worker, task_id, upto):
+                self._task_done(worker, task_id, upto)
             case ev.RehasherReady():
                 self._rehasher_ready = True
             case ev.RehasherLost():
@@ -93,6 +93,7 @@ class RunMachine(Saving):
                 self._restored(saved)
             case ev.StopRequested():
                 self._stopping = True
+                self._shorten()
             case ev.SaveDue():
                 self._time_has_passed()
             case ev.Saved(kept):
@@ -124,15 +125,21 @@ class RunMachine(Saving):
         events = "\n  ".join(map(str, self._history))
         return ProtocolError(f"{why} in stage {self.stage!r}; the last events were\n  {events}")
 
-    def _task_done(self, worker: int, task_id: int) -> None:
+    def _task_done(self, worker: int, task_id: int, upto: int | None) -> None:
         if not self._ledger.holds(worker, task_id):
             raise self._fail(f"worker {worker} finished task {task_id}, which it does not have")
-        task = self._ledger.finish(worker, task_id)
+        task = self._ledger.finish(worker, task_id, upto)
         if task.kind == "train":
             self.position.samples += task.last - task.first
             self._look_at_schedules()
         elif task.kind == PRETRAIN:
             self.position.pretrained += task.last - task.first
+
+    def _shorten(self) -> None:
+        """Have workers end what can be ended anywhere: a stop waits for them."""
+        trains = isinstance(self._step, Train) and not (self._step.pretrains or self.plan.deterministic)
+        if trains or isinstance(self._step, Evaluate):
+            self._actions += [act.HandBack(worker) for worker in self._ledger.at_work]
 
     def _worker_lost(self, worker: int) -> None:
         self._ready.discard(worker)

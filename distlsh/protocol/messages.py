@@ -58,11 +58,15 @@ class UseTables(msgspec.Struct, frozen=True, tag="use_tables"):
     lsh: LshConfig
 
 
+class HandBack(msgspec.Struct, frozen=True, tag="hand_back"):
+    """End the task in hand where it stands, and acknowledge what is done of it."""
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish and exit."""
 
 
-ToChild = Assign | StartRehash | StartTuning | UseTables | Stop
+ToChild = Assign | StartRehash | StartTuning | UseTables | HandBack | Stop
 
 # child -> coordinator
 
@@ -89,6 +93,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     pid: int
     task_id: int
     result: bytes = b""
+    upto: int | None = None  # where the task ended; None: at its last
 
 
 class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,18 @@ import msgspec
 
 from distlsh.constants import NO_MEMORY_CODE
 from distlsh.folders import careful_umask
-from distlsh.protocol.messages import Done, Failed, FromChild, Heartbeat, Hello, Metric, NonFinite, ToChild
+from distlsh.protocol.messages import (
+    Done,
+    Failed,
+    FromChild,
+    HandBack,
+    Heartbeat,
+    Hello,
+    Metric,
+    NonFinite,
+    Stop,
+    ToChild,
+)
 from distlsh.runtime.prctl import set_name
 from distlsh.runtime.processes import lease
 from distlsh.runtime.procfs import processes_of
@@ -32,9 +44,16 @@ from distlsh.transport.metrics import MetricsClient
 _MAX_TRACEBACK = 100_000
 """Characters of a traceback that are sent, its last: messages have a largest size."""
 
-
 _CLOSING_MS = 200
 """Milliseconds in which a dying coordinator's own end is seen, after its files are closed."""
+
+
+_LOOK_S = 0.05
+"""Seconds between two looks for messages in the middle of a task."""
+
+
+class Stopped(BaseException):
+    """Told to stop in the middle of a task, nothing of which will be asked for any more."""
 
 
 class Link:
@@ -49,6 +68,9 @@ class Link:
         keys = setup.way.client_keys()
         self._control = ControlClient(self._context, setup.way.control, setup.role, keys)
         self._metrics = MetricsClient(self._context, setup.way.metrics, keys)
+        self._looked = 0.0
+        self._waiting: deque[ToChild] = deque()
+        self.hand_back = False
 
     def hello(self) -> None:
         """Tell the coordinator that this child is ready."""
@@ -56,17 +78,24 @@ class Link:
 
     def receive(self) -> ToChild | None:
         """Return the next message, or None after one heartbeat interval."""
-        self.beat()
-        return self._control.receive(self._interval)
+        self._beat(time.monotonic())
+        self.hand_back = False
+        return self._waiting.popleft() if self._waiting else self._control.receive(self._interval)
 
     def beat(self) -> None:
-        """Send a heartbeat if one is due."""
-        if time.monotonic() - self._last >= self._interval:
-            self._send(Heartbeat(role=self.role, pid=self._pid))
+        """Send a heartbeat if one is due, and look for what cannot wait for the end of a task.
 
-    def done(self, task_id: int, result: bytes = b"") -> None:
-        """Acknowledge a task."""
-        self._send(Done(role=self.role, pid=self._pid, task_id=task_id, result=result))
+        Sets ``hand_back`` where the task shall end early.  Raises Stopped where this process shall.
+        """
+        now = time.monotonic()
+        self._beat(now)
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            self._look()
+
+    def done(self, task_id: int, result: bytes = b"", upto: int | None = None) -> None:
+        """Acknowledge a task, or its part before ``upto``."""
+        self._send(Done(role=self.role, pid=self._pid, task_id=task_id, result=result, upto=upto))
 
     def non_finite(self, task_id: int, instance: int, layer: str, what: str) -> None:
         """Tell of a sample that was left out of a task, since a number is not finite."""
@@ -90,6 +119,20 @@ class Link:
         self._control.close()
         self._context.term()
 
+    def _beat(self, now: float) -> None:
+        if now - self._last >= self._interval:
+            self._send(Heartbeat(role=self.role, pid=self._pid))
+
+    def _look(self) -> None:
+        while (message := self._control.receive(0.0)) is not None:
+            match message:
+                case Stop():
+                    raise Stopped
+                case HandBack():
+                    self.hand_back = True
+                case _:
+                    self._waiting.append(message)
+
     def _send(self, message: FromChild) -> None:
         self._last = time.monotonic()
         self._control.send(message)
@@ -110,6 +153,8 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     code = 0
     try:
         body(setup, Arena.attach(setup.arena, setup.array_specs()), link)
+    except Stopped:
+        log("stopped in the middle of a task")
     except MemoryError:  # a death like others: what took the memory may be gone when it is started again
         traceback.print_exc()
         code = NO_MEMORY_CODE

@@ -21,6 +21,7 @@ from distlsh.protocol.messages import (
     Assign,
     Chosen,
     Done,
+    HandBack,
     NonFinite,
     Rehashed,
     StartRehash,
@@ -237,7 +238,7 @@ class Coordinator:
         self.meter.repeats.acknowledged(worker_index(message.role))
         if message.result:
             self._sums = self._sums + msgspec.msgpack.decode(message.result, type=EvalSums)
-        self._feed(ev.TaskDone(worker_index(message.role), message.task_id))
+        self._feed(ev.TaskDone(worker_index(message.role), message.task_id, message.upto))
 
     def _feed(self, event: ev.Event) -> None:
         actions = self._machine.handle(event)
@@ -261,6 +262,8 @@ class Coordinator:
         match action:
             case act.Assign(worker, task):
                 self._assign(worker, task)
+            case act.HandBack(worker):
+                self._staff.tell(worker_role(worker), HandBack())
             case act.WriteOrder(epoch, pretraining):
                 self._write_order(epoch, pretraining)
             case act.BeginRehash(full):

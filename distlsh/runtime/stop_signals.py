@@ -1,12 +1,16 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks for an orderly end, a later one ends at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+_SAME_S = 0.3
+"""Seconds in which signals are one request: a process group and its members get them one by one."""
 
 
 class StopNow(BaseException):
@@ -14,11 +18,11 @@ class StopNow(BaseException):
 
 
 class StopSignals:
-    """Takes SIGINT and SIGTERM while in its `with` block; ``fileno`` wakes a poller.
+    """Takes SIGINT, SIGTERM and SIGHUP while in its `with` block; ``fileno`` wakes a poller.
 
     ``patient``: a first signal only sets ``requested``; else it raises StopNow.
     ``deaf``: signals are ignored, for the time of cleaning up.
-    In a thread that is not the main one, signals are left alone.
+    In a thread that is not the main one, signals are left alone; so is a SIGHUP that is ignored already.
     """
 
     def __init__(self) -> None:
@@ -28,11 +32,14 @@ class StopSignals:
         self.name = ""
         self.fileno, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
+        self._first_at: float | None = None
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                # `nohup` has it ignored, for the run to go on.
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,9 +53,11 @@ class StopSignals:
         os.read(self.fileno, 64)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.deaf:
+        now = time.monotonic()
+        if self.deaf or (self._first_at is not None and now - self._first_at < _SAME_S):
             return
         self.name = signal.Signals(number).name
+        self._first_at = self._first_at or now
         if self.requested or not self.patient:
             raise StopNow
         self.requested = True

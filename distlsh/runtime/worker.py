@@ -55,7 +55,7 @@ def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
             case Assign(task):
                 result = worker.do(task)
                 failpoint(line, Point.TASK_DONE)
-                link.done(task.id, result)
+                link.done(task.id, result, worker.upto)
             case UseTables() as message:
                 worker.use_tables(message)
             case Stop():
@@ -74,6 +74,7 @@ class Worker:
         self._config = config
         self._arena = arena
         self._link = link
+        self.upto: int | None = None
         self._train = _open(setup, setup.train_store)
         self._test = _open(setup, setup.test_store) if setup.test_store else None
         self._network = Network(NetworkSpec.from_config(config, setup.n_features, setup.n_labels), arena)
@@ -96,10 +97,14 @@ class Worker:
         self._reader = self._output_reader()
 
     def do(self, task: Task) -> bytes:
-        """Do ``task`` and return its packed result, if it has one."""
+        """Do ``task`` and return its packed result, if it has one.
+
+        ``upto`` tells where it ended, if that was before its last.
+        """
         seed = self._config.train.seed
         self._task_id = task.id
         self._non_finite.begin()
+        self.upto = None
         if task.kind != "pretrain":
             self._pretrain = None  # its scratch is not needed any more
         match task.kind:
@@ -180,6 +185,9 @@ class Worker:
                 visits[rows] += 1  # an epoch's rows are distinct, and no other worker has these
             failpoint(line, Point.STEP)
             self._link.beat()
+            if self._link.hand_back:
+                self.upto = min(first + train.batch_size, task.last)
+                break
         self._counters[Counter.CPU_S] += time.thread_time() - cpu
         self._tell(task, started, float(self._counters[Counter.LOSS] - loss))
 
@@ -188,7 +196,7 @@ class Worker:
             WorkerMetrics(
                 role=self._setup.role,
                 task_id=task.id,
-                samples=task.last - task.first,
+                samples=(self.upto or task.last) - task.first,
                 busy_s=round(time.perf_counter() - started, 4),
                 loss_sum=loss_sum,
             )
@@ -268,6 +276,9 @@ class Worker:
         for block in self._blocks(rows, self._eval_block()):
             failpoint(self._line, Point.EVALUATE)
             sums += self._evaluate_block(self._test, block)
+            if self._link.hand_back:  # and drop the sums: those of a part are no evaluation
+                self.upto = task.first
+                break
         return msgspec.msgpack.encode(sums)
 
     def _evaluate_block(self, test: Dataset, rows: NDArray[np.int64]) -> EvalSums:

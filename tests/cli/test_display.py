@@ -10,6 +10,7 @@ from rich.console import Console
 
 from distlsh.cli.display import (
     Display,
+    Enduring,
     LiveDisplay,
     PlainDisplay,
     evaluation_line,
@@ -180,7 +181,7 @@ def test_live_display_draws_and_stops(make_report, make_evaluation, make_summary
 def test_quiet_shows_warnings_alone(capsys, make_report, make_evaluation, make_summary):
     """--quiet prints nothing but warnings, on standard error."""
     display = make_display(quiet=True)
-    assert type(display) is Display
+    assert type(display.shown) is Display
     display.start(Config(), Path("x"))
     display.report(make_report())
     display.evaluation(make_evaluation())
@@ -195,7 +196,7 @@ def test_quiet_shows_warnings_alone(capsys, make_report, make_evaluation, make_s
 
 def test_a_pipe_gets_plain_lines(capsys):
     """Where standard output is no terminal, lines are plain."""
-    assert isinstance(make_display(), PlainDisplay)
+    assert isinstance(make_display().shown, PlainDisplay)
 
 
 @pytest.mark.parametrize(
@@ -205,3 +206,26 @@ def test_all_displays_have_the_observers_methods(method):
     """The runtime may call any of these on any display."""
     for kind in (Display, PlainDisplay, LiveDisplay):
         assert callable(getattr(kind, method))
+
+
+class Gone(io.StringIO):
+    """A terminal that is closed after its first line."""
+
+    def write(self, text):
+        if self.getvalue().count("\n"):
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+def test_a_closed_terminal_silences_the_display(make_report, make_summary):
+    """What cannot be written is dropped, and nothing raised, to the end of the run."""
+    for kind, terminal in ((PlainDisplay, False), (LiveDisplay, True)):
+        out = Gone()
+        display = Enduring(kind(Console(file=out, width=120, force_terminal=terminal)))
+        display.notice(Notice(level="info", text="one"))
+        display.start(Config(), Path("runs/x"))
+        for second in range(3):
+            display.report(make_report(time_s=10.0 * second))
+        display.summary(make_summary())
+        display.close()
+        assert display.shown is None and out.getvalue().count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from watching import Watcher, child, kill
@@ -109,6 +110,7 @@ def test_a_second_ctrl_c_while_choosing_ends_at_once_and_clean(config, tmp_path)
 
     def twice(watcher):
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.4)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(DistlshError, match="stopped at once"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from striking import Steps, fork_server, signalled
@@ -29,6 +30,7 @@ def told(text):
 
 def ended_by_hand(watcher) -> bool:
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.4)
     os.kill(os.getpid(), signal.SIGINT)
     return True
 

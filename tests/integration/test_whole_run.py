@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -202,6 +203,7 @@ def test_a_second_signal_stops_at_once_and_clean(config, tmp_path):
 
     def twice(watcher):
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.4)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(DistlshError, match="stopped at once") as caught:

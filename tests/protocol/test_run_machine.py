@@ -42,6 +42,7 @@ class World:
     def __init__(self, machine, seed=0, workers=2):
         self.machine, self.random = machine, random.Random(seed)
         self.busy = {}
+        self.handing_back = set()  # workers that were asked to
         self.rehashing = self.tuning = self.saving = False
         self.done_before = []  # what was acknowledged when the last save began
         self.given_up = False
@@ -98,6 +99,9 @@ class World:
                 self.evaluated.append((kind, complete))
                 if complete:
                     self.measured += [recall for recall in [next(self.recalls, None)] if recall is not None]
+            case act.HandBack(worker):
+                assert worker in self.busy
+                self.handing_back.add(worker)
             case act.Finish(status):
                 assert not self.saving
                 self.status = status
@@ -121,9 +125,12 @@ class World:
             self.kill(kind, who)
         elif kind == "worker":
             task = self.busy.pop(who)
-            if task.kind == "train":
-                self.trained.append((task.epoch, task.first, task.last))
-            self.feed(ev.TaskDone(who, task.id))
+            upto = self.random.randint(task.first, task.last) if who in self.handing_back else None
+            self.handing_back.discard(who)
+            last = task.last if upto is None else upto
+            if task.kind == "train" and task.first < last:
+                self.trained.append((task.epoch, task.first, last))
+            self.feed(ev.TaskDone(who, task.id, upto))
         elif kind == "tuner":
             self.tuning = False
             self.feed(ev.TuningDone(self.promise))
@@ -134,6 +141,7 @@ class World:
     def kill(self, kind, who):
         if kind == "worker":
             del self.busy[who]
+            self.handing_back.discard(who)
             self.restart_later.append(who)
             self.feed(ev.WorkerLost(who))
         else:
@@ -351,3 +359,80 @@ def test_a_stop_gives_up_the_final_evaluation_but_not_the_model():
     assert world.evaluated[-1] == ("final", False)
     again = World(RunMachine(plan(), world.saved[-1]), 0, 2).run()
     assert again.status == "completed" and not again.trained
+
+
+def training(**changes):
+    """Return a world of two workers in the middle of the first epoch, both at work."""
+    world = World(RunMachine(plan(**changes)), 0, 2)
+    while not (len(world.trained) >= 2 and len(world.busy) == 2 and world.machine.stage == "train"):
+        world.step()
+    return world
+
+
+def test_a_stop_ends_chunks_where_they_stand():
+    """Workers are asked once each; a part done counts, and the resumed run trains exactly the rest."""
+    world = training()
+    tasks = dict(world.busy)
+    world.feed(ev.StopRequested())
+    assert world.handing_back == {0, 1}
+    for worker, task in tasks.items():
+        del world.busy[worker]
+        world.trained.append((0, task.first, task.first + 32))
+        world.feed(ev.TaskDone(worker, task.id, task.first + 32))
+    rest = [(task.first + 32, task.last) for task in tasks.values()]
+    world.run()
+    assert world.saved[-1].samples == len(positions(world.trained, 0))
+    assert set(rest) <= set(world.saved[-1].chunks)
+    again = World(RunMachine(plan(), world.saved[-1]), 0, 2).run()
+    assert positions(world.trained + again.trained, 0) == list(range(1000))
+    assert positions(again.trained, 1) == list(range(1000))
+
+
+def test_the_rest_of_a_chunk_keeps_its_samples_numbers():
+    """Rates and draws follow from a sample's number, which does not depend on who was stopped where."""
+    world = training()
+    worker, task = next(iter(world.busy.items()))
+    world.feed(ev.StopRequested())
+    del world.busy[worker]
+    world.feed(ev.TaskDone(worker, task.id, task.first + 32))
+    world.run()
+    machine = RunMachine(plan(), world.saved[-1])
+    again = World(machine, 0, 1)
+    given = []
+    while machine.finished is None and machine.stage != "evaluate":
+        given += [one for one in again.busy.values() if one.epoch == 0]
+        again.step()
+    assert any(one.first == task.first + 32 for one in given)
+    assert all(one.first_sample == one.first for one in given)
+
+
+def test_a_deterministic_run_ends_its_chunks_when_it_is_stopped():
+    """Schedules look at the position between chunks: a part of one would be another run."""
+    world = World(RunMachine(plan(deterministic=True)), 0, 1)
+    while not (world.busy and world.machine.stage == "train"):
+        world.step()
+    world.feed(ev.StopRequested())
+    assert not world.handing_back
+
+
+def test_an_evaluation_is_given_up_at_once_when_the_run_is_stopped():
+    """Who evaluates is asked to end; what it did so far is no evaluation."""
+    world = World(RunMachine(plan()), 0, 2)
+    while not (world.busy and world.machine.stage == "evaluate"):
+        world.step()
+    busy = dict(world.busy)
+    world.feed(ev.StopRequested())
+    assert world.handing_back == set(busy)
+    for worker, task in busy.items():
+        del world.busy[worker]
+        world.feed(ev.TaskDone(worker, task.id, task.first))
+    assert world.run().status == "interrupted" and (world.evaluated or [("", False)])[-1][1] is False
+
+
+@pytest.mark.parametrize("upto", [-1, 10**6])
+def test_an_end_outside_the_task_is_refused(upto):
+    """A worker cannot acknowledge what it was not given."""
+    world = training()
+    worker, task = next(iter(world.busy.items()))
+    with pytest.raises(ProtocolError, match="which is not in it"):
+        world.feed(ev.TaskDone(worker, task.id, upto))
