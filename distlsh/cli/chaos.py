@@ -28,7 +28,9 @@ def _result(found: Outcome) -> str:
         return "not struck"
     if found.again_s is None:
         return "at the end" if found.exit_code is None else f"ended with code {found.exit_code}"
-    noticed = f", noticed after {found.again_s - found.down_s:.2f} s" if found.down_s else ""
+    noticed = ""
+    if found.down_s and found.again_s > found.down_s:
+        noticed = f", noticed after {found.again_s - found.down_s:.2f} s"
     ended = f", code {found.exit_code}" if found.exit_code is not None else ""
     gone = f", children gone in {found.children_gone_s:.2f} s" if found.children_gone_s else ""
     return f"again after {found.again_s:.2f} s{noticed}{ended}{gone}"

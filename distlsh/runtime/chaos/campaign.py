@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from distlsh.protocol.reports import Restart
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.endings import Endings
 from distlsh.runtime.chaos.faults import Fault, FaultPlan
-from distlsh.runtime.chaos.strikes import NUMBERS, Outcome, Strikes
+from distlsh.runtime.chaos.strikes import NUMBERS, PAUSE_S, Outcome, Strikes
 from distlsh.runtime.chaos.target import Life, Target, kill
 from distlsh.runtime.failpoints import COORDINATOR, Point, arm, row_of
 from distlsh.runtime.roles import REHASHER, worker_role
@@ -25,7 +26,6 @@ _MOST_DEATHS = 5
 """Ends of the command in a row that nobody asked for, after which the campaign is given up."""
 
 _ZOMBIE_S = 1.0
-_PAUSE_S = 1.0
 
 
 class Campaign:
@@ -73,7 +73,8 @@ class Campaign:
 
     def _disturb(self) -> None:
         """Strike while the run trains, at even steps of its way; go on to spares for what it did not meet."""
-        wanted, struck = len(self.plan.middle), 0
+        missed = sum(not one.struck for one in self.outcomes)
+        wanted, struck = len(self.plan.middle) + missed, 0
         for fault in [*self.plan.middle, *self.plan.spare]:
             if struck == wanted or self._over():
                 return
@@ -211,9 +212,9 @@ class Campaign:
         def done() -> bool:
             for role, (fault, found) in list(under_way.items()):
                 if self._strikes.taken(row_of(role, self.config.run.workers)):
-                    self._struck(fault, found)
                     del under_way[role]
                     self._arm_next(role, queues, under_way)
+                    self._struck(fault, found)
             return not under_way or self._phase() == "train"
 
         self.target.until(done, _OPENING_S)
@@ -236,10 +237,10 @@ class Campaign:
     def _struck(self, fault: Fault, found: Outcome) -> None:
         at = time.monotonic()
         if fault.kind == "pause":
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
             one = self.target.process_of(fault.role)
             if one is not None:
-                kill(one.pid, 18)
+                kill(one.pid, signal.SIGCONT)
             found.again_s = round(time.monotonic() - at, 3)
         else:
             self._strikes.recovered(fault, found, at)
@@ -248,32 +249,43 @@ class Campaign:
     # --- the end
 
     def _close(self, faults: Sequence[Fault]) -> None:
-        """Strike while the run ends by itself, and resume it."""
-        ending = [fault for fault in faults if fault.role == COORDINATOR]
-        for fault in ending:
-            self._turn(1 - 1 / (len(self.plan.faults) + 2))
-            segment, life = self.target.life.segment, self.target.life
-            if segment is None or not life.alive:
-                break
-            found = self._strikes.outcome(fault)
-            assert fault.point is not None
-            arm(segment, row_of(COORDINATOR, self.config.run.workers), fault.point, NUMBERS[fault.kind])
-            self.target.finish(_END_S)
-            self._endings._end(found, life.ended or time.monotonic(), {-NUMBERS[fault.kind]})
-            self._note(found)
-        self._arm_the_end([fault for fault in faults if fault.role != COORDINATOR])
+        """Strike while the run ends by itself: each time all faults up to one of the coordinator; resume it."""
+        if self._over():
+            return
+        self._turn(1 - 1 / (len(self.plan.faults) + 2))
+        while faults and self.target.life.alive:
+            last = next((i for i, fault in enumerate(faults) if fault.role == COORDINATOR), len(faults))
+            together, faults = faults[: last + 1], faults[last + 1 :]
+            self._arm_the_end(together)
 
     def _arm_the_end(self, faults: Sequence[Fault]) -> None:
-        self.target.until(lambda: self.target.life.segment is not None, _READY_S)
-        segment = self.target.life.segment
-        for fault in {fault.role: fault for fault in faults}.values():
-            found = self._strikes.outcome(fault)
+        segment, life = self.target.life.segment, self.target.life
+        if segment is None:
+            return
+        armed = {row_of(fault.role, self.config.run.workers): fault for fault in faults}
+        found = {row: self._strikes.outcome(fault) for row, fault in armed.items()}
+        for row, fault in armed.items():
             assert fault.point is not None
-            if segment is None or not self.target.life.alive:
-                found.struck = False
-            else:
-                arm(segment, row_of(fault.role, self.config.run.workers), fault.point, NUMBERS[fault.kind])
-            self._note(found)
+            arm(segment, row, fault.point, NUMBERS[fault.kind])
+            found[row].struck = False
+
+        def watched() -> bool:
+            for row, one in found.items():
+                one.struck = one.struck or self._strikes.taken(row)
+            return not life.alive
+
+        self.target.until(watched, _END_S)
+        for row, fault in armed.items():
+            self._ended(fault, found[row], life)
+
+    def _ended(self, fault: Fault, found: Outcome, life: Life) -> None:
+        if fault.role != COORDINATOR:
+            self._strikes.expected.append((fault.role, 0.0))
+        else:
+            found.struck = life.code == -NUMBERS[fault.kind]
+            if found.struck:
+                self._endings.end(found, life.ended or 0.0, {-NUMBERS[fault.kind]}, trains=False)
+        self._note(found)
 
     def _finish(self) -> None:
         for _ in range(_MOST_DEATHS):

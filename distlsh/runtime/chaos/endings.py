@@ -9,7 +9,7 @@ from collections.abc import Callable
 from distlsh.errors import DistlshError
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.faults import Fault
-from distlsh.runtime.chaos.strikes import NUMBERS, Outcome, Strikes
+from distlsh.runtime.chaos.strikes import NUMBERS, PAUSE_S, Outcome, Strikes
 from distlsh.runtime.chaos.target import POLL_S, kill, reap
 from distlsh.runtime.failpoints import COORDINATOR, Point, arm, row_of
 from distlsh.runtime.roles import worker_role
@@ -43,7 +43,7 @@ class Endings:
         elif fault.kind == "pause":
             self._await_pause(found, at)
         else:
-            self._end(found, at, self._codes(fault))
+            self.end(found, at, self._codes(fault))
         return found
 
     def on_stopping_child(self, fault: Fault) -> Outcome:
@@ -57,7 +57,7 @@ class Endings:
         arm(segment, row_of(fault.role, self.strikes.n_workers), fault.point, NUMBERS[fault.kind])
         at = time.monotonic()
         kill(self.target.life.pid, signal.SIGINT)
-        self._end(found, at, {INTERRUPTED})
+        self.end(found, at, {INTERRUPTED})
         return found
 
     def _strike(self, fault: Fault) -> float | None:
@@ -83,8 +83,7 @@ class Endings:
     def _nudge(self, point: Point) -> Callable[[], object] | None:
         """Return what makes the coordinator come past ``point``."""
         if point is Point.READY:
-            one = self.target.process_of(worker_role(0))
-            return None if one is None else lambda: kill(one.pid)
+            return self.strikes.killing(worker_role(0))
         if point in (Point.SHUTDOWN, Point.SUMMARY):
             return lambda: kill(self.target.life.pid, signal.SIGINT)
         return None
@@ -101,7 +100,7 @@ class Endings:
         return codes
 
     def _await_pause(self, found: Outcome, at: float) -> None:
-        time.sleep(1.0)
+        time.sleep(PAUSE_S)
         kill(self.target.life.pid, signal.SIGCONT)
         since, life = time.monotonic(), self.target.life
         if self.target.until(
@@ -111,8 +110,12 @@ class Endings:
         elif life.alive:
             found.wrong.append("nobody trains any more after the coordinator was paused")
 
-    def _end(self, found: Outcome, at: float, codes: set[int]) -> None:
-        """Wait for the end of the command, look at what it leaves, and go on with the run."""
+    def end(self, found: Outcome, at: float, codes: set[int], *, trains: bool = True) -> None:
+        """Wait for the end of the command, look at what it leaves, and go on with the run.
+
+        codes   that the command may end with, beside 0
+        trains  wait until the resumed run trains; else only until it has its arrays
+        """
         try:
             found.exit_code = self.target.finish(_END_S)
         except DistlshError as error:
@@ -130,7 +133,7 @@ class Endings:
         found.segments_gone = not sight.segments(ended.pid)
         if found.exit_code == 0:
             return
-        self.go_on(found, at)
+        self.go_on(found, at, trains=trains)
         if left := sight.segments(ended.pid):
             found.wrong.append(f"a resume left {', '.join(path.name for path in left)}")
 
@@ -144,13 +147,12 @@ class Endings:
         reap(set(self.target.pids))
         return round(time.monotonic() - ended, 3)
 
-    def go_on(self, found: Outcome, at: float) -> None:
+    def go_on(self, found: Outcome, at: float, *, trains: bool = True) -> None:
         """Resume the run and wait until it trains, or has nothing left to train."""
         life = self.target.resume()
-        trains = self.target.until(
-            lambda: life.ear is not None and life.ear.training() is not None, _RESUME_S
-        )
-        if trains:
+        if not trains:
+            self.target.until(lambda: life.segment is not None, _RESUME_S)
+        elif self.target.until(lambda: life.ear is not None and life.ear.training() is not None, _RESUME_S):
             assert life.ear is not None
             found.again_s = round((life.ear.training() or at) - at, 3)
         elif life.alive:

@@ -18,8 +18,8 @@ Kind = Literal["kill", "segv", "stop", "pause", "memory", "int", "term", "hup", 
 """
 kill, segv  SIGKILL, SIGSEGV
 stop        SIGSTOP, for ever
-pause       SIGSTOP, and SIGCONT a second later
-memory      the kernel's: the process is given no further memory
+pause       SIGSTOP, and SIGCONT half a second later
+memory      the kernel's: the process is given no further memory; its successor, where it asks for none
 int twice   SIGINT, and again before the run has ended
 """
 
@@ -182,13 +182,12 @@ def _opening(draw: random.Random, choices: Choices) -> list[Fault]:
 
 
 def _closing(draw: random.Random, choices: Choices) -> list[Fault]:
-    """Return faults of a run that has trained all: each but the children's ends it, and it is resumed."""
+    """Return faults of a run that has trained all: the coordinator's end it, and it is resumed."""
     cells = [
         _Cell(COORDINATOR, ("kill",), "point", Point.SAVE_AFTER),
-        _Cell(COORDINATOR, ("kill",), "point", Point.SUMMARY),
         _Cell(WORKER, POINT_KINDS, "point", Point.EVALUATE),
-        _Cell(WORKER, POINT_KINDS, "point", Point.STOP),
         _Cell(REHASHER, POINT_KINDS, "point", Point.STOP),
+        _Cell(COORDINATOR, ("kill",), "point", Point.SUMMARY),
     ]
     return [_drawn(draw, cell, choices, "closing") for cell in cells]
 

@@ -22,7 +22,7 @@ SMALL = (
 )  # fmt: skip
 """Generated data of which an epoch takes a second or two."""
 
-GAP_S = 1.2
+GAP_S = 0.8
 """Seconds of undisturbed training between two faults."""
 
 LEAST_SPREAD = 0.02
@@ -82,8 +82,8 @@ def paced(config: Config, pace: Pace, seed: int) -> Config:
             config.run,
             visits=True,
             max_restarts=_MANY,
-            heartbeat_s=0.2,
-            heartbeat_timeout_s=2.5,
+            heartbeat_s=0.5,
+            heartbeat_timeout_s=3.0,
             stop_timeout_s=1.0,
             report_s=0.1,
         ),

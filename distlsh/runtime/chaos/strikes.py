@@ -26,14 +26,13 @@ NUMBERS = {
     "hup": signal.SIGHUP,
     "int twice": signal.SIGINT,
 }
-_PAUSE_S = 1.0
+PAUSE_S = 0.5
 _HELD_S = 0.3
-_BETWEEN_INTS_S = 0.1
+_MISSED_S = 1.0
 _POINT_S = 20.0
 _POINT_LEAST_S, _POINT_GAPS = 2.0, 2
-_MEMORY_S = 3.0
+_MEMORY_S = 1.5
 _RECOVERY_S = 30.0
-_AT_STOP = (Point.STOP, Point.SHUTDOWN, Point.SUMMARY)
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -123,23 +122,37 @@ class Strikes:
             return None
         at = time.monotonic()
         if fault.kind == "memory":
-            return self._memory(one.pid, stack)
+            return self._memory(fault.role, one.pid, stack)
         kill(one.pid, NUMBERS[fault.kind])
         if fault.role == FORK_SERVER and fault.kind == "stop":  # nobody misses it before it is needed
             time.sleep(_HELD_S)
             self._kill_worker(found)
         elif fault.kind == "pause":
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
             kill(one.pid, signal.SIGCONT)
         return at
 
-    def _memory(self, pid: int, stack: ExitStack) -> float | None:
+    def _memory(self, role: str, pid: int, stack: ExitStack) -> float | None:
+        """Starve a process; where it asks for nothing, its successor as it starts, when it must."""
+        at = time.monotonic()
+        if self._starved(pid, stack):
+            return at
+        at = time.monotonic()
+        kill(pid)
+        self.target.until(lambda: self._successor_of(role, pid) is not None, _RECOVERY_S)
+        one = self._successor_of(role, pid)
+        return at if one is not None and self._starved(one, stack) else None
+
+    def _successor_of(self, role: str, pid: int) -> int | None:
+        one = self.target.process_of(role)
+        return one.pid if one is not None and one.pid != pid else None
+
+    def _starved(self, pid: int, stack: ExitStack) -> bool:
         try:
             stack.enter_context(no_memory_for(pid))
         except OSError:
-            return None
-        gone = self.target.until(lambda: not self._is(pid), _MEMORY_S)
-        return time.monotonic() if gone else None
+            return False
+        return self.target.until(lambda: not self._is(pid), _MEMORY_S)
 
     def _is(self, pid: int) -> bool:
         return any(one.pid == pid for one in self.target.processes())
@@ -193,22 +206,22 @@ class Strikes:
             return None
         nudge = None
         if fault.point is Point.HELLO:
-            nudge = self._restarting(fault.role)
-            if fault.kind == "pause":  # what was killed has a successor that lives
-                self.expected.append((fault.role, time.monotonic()))
+            nudge = self.killing(fault.role)
         at = self.at_point(fault.role, fault.point, NUMBERS[fault.kind], nudge)
         if at is not None and fault.kind == "pause":
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
             one = self.target.process_of(fault.role)
             if one is not None:
                 kill(one.pid, signal.SIGCONT)
         return at
 
-    def _restarting(self, role: str) -> Callable[[], object]:
+    def killing(self, role: str) -> Callable[[], object]:
+        """Return what kills a child, so that another comes to be in its place."""
+
         def nudge() -> None:
             one = self.target.process_of(role)
-            if one is not None:
-                kill(one.pid)
+            if one is not None and kill(one.pid):
+                self.expected.append((role, time.monotonic()))
 
         return nudge
 
@@ -262,6 +275,7 @@ class Strikes:
         if ear is None:
             return
         if fault.kind == "pause":
+            self.expected.append((fault.role, at))  # a child that starts is missed sooner
             self._await_work(fault, found, at)
             return
         if fault.role != FORK_SERVER:
@@ -285,7 +299,7 @@ class Strikes:
 
     def _await_fork_server(self, found: Outcome, at: float) -> None:
         """Take for lost who is another process a second later."""
-        time.sleep(_PAUSE_S)
+        time.sleep(_MISSED_S)
         now = self._children()
         found.lost += [role for role, pid in self._before.items() if now.get(role) != pid]
         if not found.lost:
@@ -294,7 +308,7 @@ class Strikes:
     def _await_any_work(self, found: Outcome, at: float) -> None:
         ear = self.life.ear
         assert ear is not None
-        if self.target.until(lambda: ear.training(at + _PAUSE_S) is not None, _RECOVERY_S):
+        if self.target.until(lambda: ear.training(at + _MISSED_S) is not None, _RECOVERY_S):
             found.again_s = 0.0
         elif self.life.alive:
             found.wrong.append("nobody trains any more")
@@ -302,7 +316,7 @@ class Strikes:
     def _await_work(self, fault: Fault, found: Outcome, at: float) -> None:
         ear = self.life.ear
         assert ear is not None
-        since = at + _PAUSE_S
+        since = at + PAUSE_S
 
         def works() -> float | None:
             if fault.group == WORKER or fault.role == REHASHER:
