@@ -211,7 +211,8 @@ class RunConfig(_Group, frozen=True):
     heartbeat_s: PositiveRate = 1.0
     heartbeat_timeout_s: PositiveRate = 60.0
     stop_timeout_s: PositiveRate = 10.0  # a step of ask, SIGTERM, SIGKILL
-    report_s: PositiveRate = 1.0  # between lines of metrics.jsonl
+    report_s: PositiveRate = 1.0  # between lines of metrics.jsonl, in a run's first hour
+    log_bytes: Annotated[int, Meta(ge=1000)] = 10 << 20  # of a part of a log; three parts are kept
     publish: str | None = None  # tcp://HOST:PORT: metrics for watchers on other machines
     control: str | None = None  # tcp://HOST:PORT: control and metrics of children, at PORT and PORT + 1
     keys: str | None = None  # folder of keys, by distlsh keygen; needed by publish and control

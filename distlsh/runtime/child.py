@@ -34,6 +34,7 @@ from distlsh.protocol.messages import (
 from distlsh.runtime.prctl import set_name
 from distlsh.runtime.processes import lease
 from distlsh.runtime.procfs import processes_of
+from distlsh.runtime.rotation import rotate
 from distlsh.runtime.setup import ChildSetup
 from distlsh.shm.arena import Arena
 from distlsh.shm.names import remove, segments_of
@@ -145,7 +146,7 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     setup = msgspec.msgpack.decode(packed, type=ChildSetup)
     set_name(setup.role)
     careful_umask()
-    _redirect_output(Path(setup.log))
+    _log.begin(Path(setup.log), setup.config.run.log_bytes)
     if setup.cpus:
         os.sched_setaffinity(0, setup.cpus)
     _die_with(setup)
@@ -170,19 +171,43 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
 
 
 def log(text: str) -> None:
-    """Write a line with the time to the child's log."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+    """Write a line with date and time to the child's log."""
+    _log.rotate_if_large()
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
-def _redirect_output(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    faulthandler.enable(sys.stderr)
+class _Log:
+    """Descriptors 1 and 2 of this process, as a file of bounded size."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._most_bytes = 0
+
+    def begin(self, path: Path, most_bytes: int) -> None:
+        """Send all output of this process to ``path``, faults of the interpreter too."""
+        self._path, self._most_bytes = path, most_bytes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open(path)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        faulthandler.enable(sys.stderr)  # by number: it writes to whatever 2 is then
+
+    def rotate_if_large(self) -> None:
+        """Begin a new file if this one is full; a disk that refuses leaves it as it is."""
+        if self._path is None or os.fstat(1).st_size < self._most_bytes:
+            return
+        with suppress(OSError):
+            rotate(self._path)
+            self._open(self._path)
+
+    def _open(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+
+
+_log = _Log()
 
 
 def _die_with(setup: ChildSetup) -> None:

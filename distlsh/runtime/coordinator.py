@@ -29,7 +29,7 @@ from distlsh.protocol.messages import (
     Task,
 )
 from distlsh.protocol.plan import Position
-from distlsh.protocol.reports import Evaluation, Notice, Report, Restart
+from distlsh.protocol.reports import Evaluation, Notice, Restart
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.background import Saves
 from distlsh.runtime.clock import RunClock
@@ -37,6 +37,7 @@ from distlsh.runtime.cpu import cpu_by_role
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.going_back import GoingBack
+from distlsh.runtime.journal import Journal
 from distlsh.runtime.layout import touched_by
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.non_finite import Numbers
@@ -84,7 +85,7 @@ class Coordinator:
         self._line = line_of(parts.arena, COORDINATOR)
         self.saves = Saves(parts.saver, config.checkpoint.interval_s, self._line, self.notice)
         self._chosen = parts.chosen
-        self._run_dir = run_dir
+        self._journal = Journal(run_dir, config.run.report_s, config.run.log_bytes, self.notice)
         self._clock = clock
         self._stages = RunClock()
         self.cpu_s: dict[str, float] = {}
@@ -97,7 +98,6 @@ class Coordinator:
         self._eval_started = 0.0
         self._next_report = 0.0
         self._stop_sent = False
-        self._cannot_write = False
         self._pretraining_told = False
         self._restarts_before = 0
         self._samples_before: float | None = None  # counted before this part of the run
@@ -320,7 +320,7 @@ class Coordinator:
             self._note_recall(evaluation)
         self.last_evaluation = evaluation
         self.meter.evaluated(evaluation)
-        self._append(evaluation)
+        self._journal.evaluation(evaluation)
         self._hub.publish(evaluation)
         self._observer.evaluation(evaluation)
 
@@ -354,14 +354,6 @@ class Coordinator:
             "counters": counters.sum(axis=0).tolist(),
         }
 
-    def _append(self, line: Report | Evaluation) -> None:
-        try:
-            self._run_dir.append(line)
-        except OSError as error:
-            if not self._cannot_write:
-                self._cannot_write = True
-                self.notice("warning", f"{error}; the run goes on without writing its metrics")
-
     def rescue(self) -> None:
         """Save what was learned before an error; the children are gone."""
         self.meter.repeats.all_lost()
@@ -371,7 +363,8 @@ class Coordinator:
             self.saves.rescue(lambda saved: self._machine.rescue(final_saved=saved), self._figures)
 
     def notice(self, level: str, text: str) -> None:
-        """Tell the observer and the subscribers."""
+        """Tell the observer, the subscribers and the log."""
+        self._journal.note(level, text)
         notice = Notice(level=level, text=text)
         self._hub.publish(notice)
         self._observer.notice(notice)
@@ -385,7 +378,7 @@ class Coordinator:
             self._numbers.at_report()
             self.report()
 
-    def report(self) -> None:
+    def report(self, *, last: bool = False) -> None:
         """Make, write and send a report."""
         self.energy.sample()
         report = self.meter.report(
@@ -396,6 +389,6 @@ class Coordinator:
             lr=rate_at(self._config, self.position, self._machine.plan.n_train),
             restarts=self.restarts,
         )
-        self._append(report)
+        self._journal.report(report, last=last)
         self._hub.publish(report)
         self._observer.report(report)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import traceback
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from distlsh.runtime.clock import RunClock
 from distlsh.runtime.coordinator import Coordinator
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
+from distlsh.runtime.journal import log_line
 from distlsh.runtime.layout import memory_plan
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
@@ -59,7 +61,12 @@ def run(
         try:
             return session.run(resume, run_dir)
         except StopNow:
-            raise DistlshError(f"{signals.name}: stopped at once; {session.what_is_saved()}") from None
+            stopped = DistlshError(f"{signals.name}: stopped at once; {session.what_is_saved()}")
+            session.log(stopped)
+            raise stopped from None
+        except Exception as error:
+            session.log(error)
+            raise
         finally:
             signals.deaf = True
 
@@ -111,6 +118,14 @@ class _Session:
         if status == "interrupted":
             raise RunInterrupted(f"{self.signals.name}: stopped; {self.what_is_saved()}")
         return summary
+
+    def log(self, error: Exception) -> None:
+        """Write what ended the run to its log, if there is one."""
+        known = isinstance(error, DistlshError)
+        text = str(error) if known else "".join(traceback.format_exception(error))
+        if self.run_dir is not None:
+            with suppress(OSError):  # the error itself says what is wrong
+                log_line(self.run_dir, "error", text, self.config.run.log_bytes)
 
     def what_is_saved(self) -> str:
         """Say where an ended run can be taken up."""
@@ -206,7 +221,7 @@ class _Session:
         coordinator.sample_cpu()
         parts.staff.stop()
         failpoint(line, Point.SUMMARY)
-        coordinator.report()
+        coordinator.report(last=True)
         return status
 
     def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,21 @@ _RATED = {"train": At.SAMPLES, PRETRAIN: At.PRETRAINED}
 """What is counted a second, in the phases that train."""
 
 
+@dataclass
+class _Mean:
+    """A mean of ever more values: a run that goes on for days must not keep them."""
+
+    n: int = 0
+    total: float = 0.0
+
+    @classmethod
+    def of(cls, state: list[float] | None, values: list[float]) -> _Mean:
+        return cls(int(state[0]), state[1]) if state is not None else cls(len(values), sum(values))
+
+    def add(self, value: float) -> None:
+        self.n, self.total = self.n + 1, self.total + value
+
+
 class Meter:
     """Turns counters (f8[n_workers, 24], shared) into reports; each covers the time since the last."""
 
@@ -36,8 +52,8 @@ class Meter:
         self.generation = 0
         self._published_at: float | None = None
         self._published_samples = 0
-        self._ages: list[float] = []
-        self._stale: list[float] = []
+        self._ages = _Mean()
+        self._stale = _Mean()
         self.rehash_s = 0.0
         self.rehash_cpu_s = 0.0
         self._recall: float | None = None
@@ -48,8 +64,8 @@ class Meter:
         return {
             "rehashes": self.rehashes,
             "generation": self.generation,
-            "ages": self._ages,
-            "stale": self._stale,
+            "age_sum": [self._ages.n, self._ages.total],
+            "stale_sum": [self._stale.n, self._stale.total],
             "rehash_s": self.rehash_s,
             "rehash_cpu_s": self.rehash_cpu_s,
             "recall": self._recall,
@@ -61,8 +77,9 @@ class Meter:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the reports of before a resume; the tables' age counts from now."""
         self.rehashes, self.generation = state["rehashes"], state["generation"]
-        self._ages = list(state["ages"])
-        self._stale = list(state.get("stale", []))  # checkpoints of before have none of these
+        # Checkpoints of before have all values, and the oldest none of the second.
+        self._ages = _Mean.of(state.get("age_sum"), state.get("ages", []))
+        self._stale = _Mean.of(state.get("stale_sum"), state.get("stale", []))
         self.rehash_s, self.rehash_cpu_s = state.get("rehash_s", 0.0), state.get("rehash_cpu_s", 0.0)
         self._recall, self._p_at_1 = state["recall"], state["p_at_1"]
         self._published_samples = state["published_samples"]
@@ -75,11 +92,11 @@ class Meter:
         """Take note of a new generation."""
         now = time.perf_counter()
         if self._published_at is not None:
-            self._ages.append(now - self._published_at)
+            self._ages.add(now - self._published_at)
             self.rehash_s += rehash.hash_s
             self.rehash_cpu_s += rehash.cpu_s
             if not rehash.full:
-                self._stale.append(rehash.changed_share)
+                self._stale.add(rehash.changed_share)
         self.generation, self.rehashes = rehash.generation, self.rehashes + 1
         self._published_at, self._published_samples = now, rehash.samples
 
@@ -112,7 +129,7 @@ class Meter:
     @property
     def table_stale_mean(self) -> float | None:
         """Mean share of the hashed codes that a refresh found changed."""
-        return float(np.mean(self._stale)) if self._stale else None
+        return self._stale.total / self._stale.n if self._stale.n else None
 
     @property
     def rehash_share(self) -> float | None:
@@ -129,8 +146,8 @@ class Meter:
         """Mean life of a generation in seconds, the present one included."""
         if self._published_at is None:
             return None
-        ages = [*self._ages, time.perf_counter() - self._published_at]
-        return float(np.mean(ages))
+        present = time.perf_counter() - self._published_at
+        return (self._ages.total + present) / (self._ages.n + 1)
 
     def report(
         self,

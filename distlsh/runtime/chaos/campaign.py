@@ -249,7 +249,7 @@ class Campaign:
     # --- the end
 
     def _close(self, faults: Sequence[Fault]) -> None:
-        """Strike while the run ends by itself: each time all faults up to one of the coordinator; resume it."""
+        """Strike while the run ends by itself: each time all up to one of the coordinator; resume it."""
         if self._over():
             return
         self._turn(1 - 1 / (len(self.plan.faults) + 2))
