@@ -172,10 +172,11 @@ class _TimedStack:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stack, name)
 
-    def forward(self, batch: Any) -> None:
+    def forward(self, batch: Any) -> bool:
         start = time.thread_time()
-        self._stack.forward(batch)
+        finite = self._stack.forward(batch)
         self.taken[_INPUT] = time.thread_time() - start
+        return bool(finite)
 
     def backward(self, batch: Any) -> None:
         start = time.thread_time()

@@ -123,7 +123,7 @@ def _write_active(ids, sums, n, activation, out_indices, out_values, at):  # typ
 
 
 @kernel(
-    void(
+    f4(
         I4_2R, I4_1R, I8_1R, I4_1R, F4_1R, F4_2R, F4_2R, i8, i8,
         U1_1, I4_1, F4_1, F4_1, I8_1, I4_1, F4_1,
     )
@@ -133,6 +133,8 @@ def hashed_forward(  # type: ignore[no-untyped-def]
     marks, ids, sums, keys, out_indptr, out_indices, out_values,
 ):  # fmt: skip
     """Compute each sample's candidates; pass on the ``budget`` of them with the largest sums.
+
+    Return the sum of squares of what is passed on.
 
     candidates, n_candidates  i4[m or 1, cap], i4[m or 1]: distinct neurons of each sample, or of all
     indptr, indices, values   the inputs' pairs: i8[m+1], i4[], f4[]
@@ -161,6 +163,10 @@ def hashed_forward(  # type: ignore[no-untyped-def]
             n = _keep_largest(ids, sums, n, budget, keys)
         at = _write_active(ids, sums, n, activation, out_indices, out_values, at)
         out_indptr[s + 1] = at
+    squares = f4(0.0)
+    for p in range(at):
+        squares += out_values[p] * out_values[p]
+    return squares
 
 
 _BLOCK = (F4_2, F4_2, F4_2, I8_1)

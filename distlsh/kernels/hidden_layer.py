@@ -10,9 +10,12 @@ from distlsh.kernels._types import F4_1, F4_1R, F4_2, F4_2R, f4, i8, void
 LINEAR, RELU, TANH = range(3)
 
 
-@kernel(void(i8, F4_2R, F4_2))
+@kernel(f4(i8, F4_2R, F4_2))
 def activation_forward(activation, bias, x):  # type: ignore[no-untyped-def]
-    """Add ``bias`` to every row of ``x`` and apply the activation, in place.
+    """Add ``bias`` to every row of ``x`` and apply the activation, in place; return the sums' sum of squares.
+
+    That is NaN or infinite if any sum is no finite float32, or is too large to square, whatever the
+    activation makes of it.
 
     activation  LINEAR, RELU or TANH
     bias        f4[1, d]
@@ -20,9 +23,11 @@ def activation_forward(activation, bias, x):  # type: ignore[no-untyped-def]
 
     Concurrency: reads a bias that others write.  Allocates: nothing.  Cost: O(m * d).
     """
+    squares = f4(0.0)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             x[i, j] += bias[0, j]
+            squares += x[i, j] * x[i, j]
         if activation == RELU:
             for j in range(x.shape[1]):
                 # Not max(): a NaN must stay one.
@@ -31,11 +36,12 @@ def activation_forward(activation, bias, x):  # type: ignore[no-untyped-def]
         elif activation == TANH:
             for j in range(x.shape[1]):
                 x[i, j] = math.tanh(x[i, j])
+    return squares
 
 
-@kernel(void(i8, F4_2R, f4, F4_2))
+@kernel(f4(i8, F4_2R, f4, F4_2))
 def activation_backward(activation, out, keep, delta):  # type: ignore[no-untyped-def]
-    """Turn the gradient to activations into the gradient to the layer's sums, in place.
+    """Turn the gradient to activations into that to the layer's sums, in place; return its sum of squares.
 
     activation  LINEAR, RELU or TANH
     out         f4[m, d], the activations after inverted dropout
@@ -45,6 +51,7 @@ def activation_backward(activation, out, keep, delta):  # type: ignore[no-untype
 
     Concurrency: none needed.  Allocates: nothing.  Cost: O(m * d).
     """
+    squares = f4(0.0)
     for i in range(delta.shape[0]):
         if activation == RELU:
             for j in range(delta.shape[1]):
@@ -54,6 +61,9 @@ def activation_backward(activation, out, keep, delta):  # type: ignore[no-untype
             for j in range(delta.shape[1]):
                 value = keep * out[i, j]
                 delta[i, j] *= f4(1.0) - value * value
+        for j in range(delta.shape[1]):
+            squares += delta[i, j] * delta[i, j]
+    return squares
 
 
 @kernel(void(F4_2R, F4_2))

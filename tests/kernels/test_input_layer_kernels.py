@@ -122,3 +122,14 @@ def test_threads_on_disjoint_features_equal_the_serial_result_bit_for_bit():
         thread.join()
     np.testing.assert_array_equal(serial[0], parallel[0])
     np.testing.assert_array_equal(serial[1], parallel[1])
+
+
+def test_an_instance_whose_gradient_is_too_long_steps_nothing_and_is_counted():
+    """NaN, infinite or huge gradients leave their rows alone; so does none, which is not counted."""
+    x = sp.csr_array(np.eye(5, dtype=np.float32))
+    w = np.ones((5, 2), np.float32)
+    delta = np.array([[np.nan, 0], [1, 1], [1e16, 0], [0, 0], [0, -np.inf]], np.float32)
+    rows, seeds = np.arange(5), np.zeros(5, np.uint64)
+    left_out = input_backward(*csr(x), rows, seeds, 1.0, delta, SGD, *states(w), 0.5, HYPER, 1)
+    assert left_out == 3
+    np.testing.assert_array_equal(w, [[1, 1], [0.5, 0.5], [1, 1], [1, 1], [1, 1]])

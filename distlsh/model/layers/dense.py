@@ -6,10 +6,17 @@ from abc import ABC, abstractmethod
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distlsh.kernels.dropout import dropout_forward
 from distlsh.kernels.finite import MOST
-from distlsh.kernels.hidden_layer import activation_backward, activation_forward, column_sums, multiply
+from distlsh.kernels.hidden_layer import (
+    LINEAR,
+    activation_backward,
+    activation_forward,
+    column_sums,
+    multiply,
+)
 from distlsh.kernels.input_layer import input_backward, input_forward
 from distlsh.kernels.optim import update_rows
 from distlsh.model.finite import Found, bad_row, in_instance, lengths, squares, too_large
@@ -41,7 +48,7 @@ class DenseLayer(ABC):
         """Write the activations of ``batch`` to ``out.values``."""
         values = self.out.values[: batch.size]
         self._product(batch, values)
-        activation_forward(self._activation, self._bias.weights, values)
+        self.out.squares = activation_forward(self._activation, self._bias.weights, values)
         if self._dropout > 0:
             seeds = batch.seeds(DROPOUT + self._i, self._stream)
             dropout_forward(seeds, 1.0 - self._dropout, values, self.mask[: batch.size])
@@ -51,8 +58,10 @@ class DenseLayer(ABC):
         delta = self.out.delta[: batch.size]
         if self._dropout > 0:
             multiply(self.mask[: batch.size], delta)
-        activation_backward(self._activation, self.out.values[: batch.size], 1.0 - self._dropout, delta)
-        self._leave_out(batch, delta)
+        keep, values = 1.0 - self._dropout, self.out.values[: batch.size]
+        length = activation_backward(self._activation, values, keep, delta)
+        if not length * (1.0 if self._source is None else max(1.0, self._source.squares)) < MOST:
+            self._leave_out(batch, delta)
         lr = batch.lr if self._i else batch.lr_input
         column_sums(delta, self._bias_gradient)
         self._update(self._bias, self._bias_gradient, lr, batch.step)
@@ -75,11 +84,16 @@ class DenseLayer(ABC):
         weights = bad_row(self._block.weights, inputs, "the weights of input")
         return weights or too_large(self.out.of_sample(place), "its activations")
 
+    def bad(self, batch: Batch) -> NDArray[np.intp]:
+        """Return the places of samples whose sums are not finite; leaves the sums where activations were."""
+        sums = self.out.values[: batch.size]
+        self._product(batch, sums)
+        activation_forward(LINEAR, self._bias.weights, sums)
+        return np.flatnonzero(~(lengths(sums) < MOST))
+
     def _leave_out(self, batch: Batch, delta: Floats) -> None:
         """Take away the gradients of samples that would make a weight's gradient, squared, not finite."""
         source = self._source
-        if squares(delta) * (1.0 if source is None else max(1.0, source.squares)) < MOST:
-            return
         each = lengths(delta)
         if source is not None:
             each *= np.maximum(np.float32(1.0), source.lengths(batch.size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distlsh.kernels.finite import MOST
 from distlsh.kernels.hashed_layer import hashed_backward, hashed_forward
@@ -36,9 +37,14 @@ class InstancePairs:
         seeds = batch.seeds(INPUT_DROPOUT, self._seeds)
         csr = (batch.indptr, batch.indices, batch.values)
         gather_rows(*csr, batch.rows, seeds, self._keep, *self.out.of(batch.size))
+        self.out.squares = squares(self.out.values[: self.out.indptr[batch.size]])
 
     def backward(self, batch: Batch) -> None:
         """Nothing: features have no gradient."""
+
+    def bad(self, batch: Batch) -> NDArray[np.intp]:
+        """Return the places of samples whose values are not finite."""
+        return np.flatnonzero(~(self.out.lengths(batch.size) < MOST))
 
     def found(self, batch: Batch, place: int) -> Found:
         """Return what is wrong with a sample whose values are not finite, or too large."""
@@ -59,6 +65,7 @@ class DensePairs:
         """Copy the source's activations to ``out``."""
         m = batch.size
         dense_to_pairs(self._source.values[:m], self._drop_zeros, *self.out.of(m))
+        self.out.squares = self._source.squares
 
     def backward(self, batch: Batch) -> None:
         """Copy the gradient back; what was left out has none."""
@@ -116,7 +123,7 @@ class HashedLayer:
         m = batch.size
         seeds = batch.seeds(_CHOICE + self.number, self._stream)
         candidates, self._n_computed = self._chooser.choose(self.source, m, seeds)
-        hashed_forward(
+        self.out.squares = hashed_forward(
             candidates, self._n_computed, *self.source.of(m), self._block.weights, self._bias.weights,
             self._activation, self._spec.budget(self.number), self._marks, self._ids, *self._sums,
             *self.out.of(m),
@@ -132,6 +139,10 @@ class HashedLayer:
             *self.out.of(m), self.out.delta, *source.of(m), source.delta, self.number > 0, self._activation,
             room.code, *blocks, lr, room.hyper, batch.step,
         )  # fmt: skip
+
+    def bad(self, batch: Batch) -> NDArray[np.intp]:
+        """Return the places of samples whose activations are not finite."""
+        return np.flatnonzero(~(self.out.lengths(batch.size) < MOST))
 
     def found(self, batch: Batch, place: int) -> Found:
         """Return what is wrong with a sample whose activations are not finite."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
-from distlsh.kernels.finite import MOST
 from distlsh.kernels.hidden_layer import normalize_backward, normalize_forward
 from distlsh.model.finite import Found
 from distlsh.model.layers.dense import OnDense, OnInstances
@@ -35,7 +36,10 @@ class Layer(Protocol):
 
 @runtime_checkable
 class Watched(Layer, Protocol):
-    """A layer whose activations are checked: those that others only copy are not."""
+    """A layer at whose activations a forward pass may stop; those that copy others' are not."""
+
+    def bad(self, batch: Batch) -> npt.NDArray[np.intp]:
+        """Return the places of samples whose activations are not finite."""
 
     def found(self, batch: Batch, place: int) -> Found:
         """Return what is wrong with a sample whose activations are not finite."""
@@ -71,9 +75,7 @@ class Stack:
             for i in range(1, len(network.spec.hidden)):
                 self.layers.append(OnDense(network, i, room, self.layers[-1].out))  # type: ignore[arg-type]
         self._suspect: Layer | None = None
-        self._watched = (
-            [layer for layer in self.layers if isinstance(layer, Watched)] if room.training else []
-        )
+        self._checks = room.training
         if network.spec.normalize:
             self.layers.append(_unit_length(room, self.layers[-1].out))
 
@@ -86,7 +88,7 @@ class Stack:
         """Fill ``out``; where it trains, stop and return False at activations that are not finite."""
         for layer in self.layers:
             layer.forward(batch)
-            if layer in self._watched and not layer.out.check(batch.size):
+            if self._checks and not math.isfinite(layer.out.squares):
                 self._suspect = layer
                 return False
         return True
@@ -95,8 +97,7 @@ class Stack:
         """Return the samples at which `forward` stopped, at least one."""
         layer = self._suspect
         assert isinstance(layer, Watched)
-        bad = np.flatnonzero(~(layer.out.lengths(batch.size) < MOST))
-        return [layer.found(batch, int(place)) for place in bad]
+        return [layer.found(batch, int(place)) for place in layer.bad(batch)]
 
     def backward(self, batch: Batch) -> None:
         """Take the gradient in ``out.delta`` back through all layers, which step their weights."""

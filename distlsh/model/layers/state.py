@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -91,11 +90,6 @@ class Dense:
         self.delta = room.gradients(room.batch, width)
         self.squares = 0.0
 
-    def check(self, m: int) -> bool:
-        """Set ``squares``, the sum of squares of a batch's activations; return whether it is finite."""
-        self.squares = squares(self.values[:m])
-        return math.isfinite(self.squares)
-
     def lengths(self, m: int) -> Floats:
         """Return each sample's sum of squares, f4[m]."""
         return lengths(self.values[:m])
@@ -126,11 +120,6 @@ class Pairs:
         self.values: Floats = np.empty(room.batch * most, np.float32)
         self.delta = room.gradients(room.batch * most)
         self.squares = 0.0
-
-    def check(self, m: int) -> bool:
-        """Set ``squares``, the sum of squares of a batch's activations; return whether it is finite."""
-        self.squares = squares(self.values[: self.indptr[m]])
-        return math.isfinite(self.squares)
 
     def lengths(self, m: int) -> Floats:
         """Return each sample's sum of squares, f4[m]."""
