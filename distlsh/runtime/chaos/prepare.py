@@ -25,7 +25,9 @@ SMALL = (
 GAP_S = 0.8
 """Seconds of undisturbed training between two faults."""
 
-LEAST_SPREAD = 0.02
+LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04
+"""Of P@1, over three calm runs or more, and over fewer, which say little of their spread."""
+
 _LEAST_GAP = 512
 _RATE_EPOCHS = 3
 _CALM_S = 3600.0
@@ -42,7 +44,7 @@ class Pace(msgspec.Struct, kw_only=True):
 class Calm(msgspec.Struct, kw_only=True):
     """What undisturbed runs reach.
 
-    spread  how far a disturbed run's P@1 may be from their mean: 3 standard deviations, at least 0.02
+    spread  how far a disturbed run's P@1 may be from their mean: 3 standard deviations or `LEAST_SPREAD`
     """
 
     p_at_1: list[float]
@@ -57,7 +59,8 @@ class Calm(msgspec.Struct, kw_only=True):
     def spread(self) -> float:
         """How far from the mean is as usual."""
         deviation = stdev(self.p_at_1) if len(self.p_at_1) > 1 else 0.0
-        return max(3 * deviation, LEAST_SPREAD)
+        least = LEAST_SPREAD if len(self.p_at_1) > 2 else LEAST_SPREAD_OF_FEW
+        return max(3 * deviation, least)
 
 
 def base_config(path: str | None, overrides: list[str], workers: int | None, cache: Path | None) -> Config:

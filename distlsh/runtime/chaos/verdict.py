@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from distlsh.protocol.reports import Restart
 from distlsh.runtime.chaos.faults import FaultPlan
 from distlsh.runtime.chaos.prepare import Calm
 from distlsh.runtime.chaos.strikes import Outcome
-from distlsh.runtime.chaos.target import Target
+from distlsh.runtime.chaos.target import Life, Target
 
 _MORE_DESCRIPTORS = 3
 """Descriptors that a process may have open for a moment: of a checkpoint, or of a child just started."""
@@ -74,7 +75,7 @@ def judge(
         *_lives(target),
     ]
     if summary is not None:
-        checks += [_trained(summary, epochs), _accuracy(summary, calm), _counted(summary, outcomes)]
+        checks += [_trained(summary, epochs), _accuracy(summary, calm), _counted(summary, target, outcomes)]
     return checks
 
 
@@ -108,15 +109,21 @@ def _accuracy(summary: dict[str, Any], calm: Calm) -> Check:
     return _check("P@1 is that of calm runs", holds, f"{found} against {runs} (mean +- {calm.spread:.4f})")
 
 
-def _counted(summary: dict[str, Any], outcomes: Sequence[Outcome]) -> Check:
-    """The summary counts restarts since the start; those after the checkpoint a resume began at are lost."""
-    lost = sum(len(one.lost) for one in outcomes)
+def _counted(summary: dict[str, Any], target: Target, outcomes: Sequence[Outcome]) -> Check:
+    """The summary counts on from the last checkpoint; a child lost twice as it starts is told once."""
+    told = [_restarts(life) for life in target.lives]
+    least, most = (told[-1] if told else 0), sum(told) + len(outcomes)
     found = summary["worker_restarts"]
     return _check(
         "restarts are counted",
-        found <= 2 * lost + len(outcomes),
-        f"{found} in the summary, {lost} children lost to faults",
+        least <= found <= most,
+        f"{found} in the summary; {sum(told)} told, {least} of them since the last resume",
     )
+
+
+def _restarts(life: Life) -> int:
+    heard = life.ear.heard if life.ear is not None else []
+    return sum(isinstance(one.metric, Restart) for one in heard)
 
 
 def _lives(target: Target) -> list[Check]:

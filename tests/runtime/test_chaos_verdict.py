@@ -1,0 +1,118 @@
+"""What a chaos run must not let pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from distlsh.runtime.chaos import sight
+from distlsh.runtime.chaos.faults import Choices, plan_faults
+from distlsh.runtime.chaos.prepare import Calm
+from distlsh.runtime.chaos.strikes import Outcome
+from distlsh.runtime.chaos.target import Target
+from distlsh.runtime.chaos.verdict import judge, recoveries
+
+
+def outcome(number, **fields):
+    common = {
+        "at_s": 1.0,
+        "role": "worker-0",
+        "kind": "kill",
+        "moment": "any",
+        "part": "middle",
+        "samples": 5,
+    }
+    return Outcome(number=number, **{**common, **fields})
+
+
+SUMMARY = {
+    "status": "completed",
+    "samples": 40,
+    "visits_min": 2,
+    "visits_repeated": 3,
+    "p_at_1": 0.5,
+    "worker_restarts": 1,
+}
+CALM = Calm(p_at_1=[0.49, 0.5, 0.51], total_s=[1.0, 1.0, 1.0])
+
+
+@pytest.fixture
+def target(tmp_path):
+    found = Target(tmp_path, "run")
+    yield found
+    found.close()
+
+
+def failing(target, summary=SUMMARY, outcomes=None, wrong=(), unasked=(), left=()):
+    plan = plan_faults(1, 3, Choices(n_workers=2))
+    outcomes = [outcome(i, again_s=0.5) for i in (1, 2, 3)] if outcomes is None else outcomes
+    checks = judge(target, summary, plan, outcomes, wrong, unasked, CALM, 2, left)
+    return [check.what for check in checks if not check.holds]
+
+
+def test_a_run_that_kept_everything_passes(target):
+    """The other tests change one thing each."""
+    assert failing(target) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"status": "failed"}, "the run completed"),
+        ({"visits_min": 1}, "every sample was trained in every epoch"),
+        ({"p_at_1": 0.46}, "P@1 is that of calm runs"),
+        ({"worker_restarts": 99}, "restarts are counted"),
+    ],
+)
+def test_what_the_summary_says_is_judged(target, change, what):
+    """An epoch with a sample left out, or P@1 beyond the spread, fails the run."""
+    assert failing(target, {**SUMMARY, **change}) == [what]
+
+
+def test_what_was_seen_is_judged(target):
+    """Faults that were not survived, deaths that nobody asked for, leftovers, and faults never injected."""
+    assert failing(target, outcomes=[outcome(i, wrong=["hangs"]) for i in (1, 2, 3)]) == [
+        "each fault was survived"
+    ]
+    assert failing(target, wrong=["ended by itself"]) == ["each fault was survived"]
+    assert failing(target, unasked=["worker-1: SIGSEGV"]) == ["nothing died that was not struck"]
+    assert failing(target, left=["segment x"]) == ["nothing is left"]
+    assert failing(target, outcomes=[outcome(1), outcome(2, struck=False)]) == ["the faults were injected"]
+    assert "the run completed" in failing(target, summary=None)
+
+
+def test_recoveries_are_told_by_role_without_pauses():
+    """Workers together, a stopped one by itself, and the time until a resumed run trained."""
+    found = recoveries(
+        [
+            outcome(1, again_s=0.1),
+            outcome(2, role="worker-1", again_s=0.3),
+            outcome(3, kind="pause", again_s=9.0),
+            outcome(4, kind="stop", again_s=0.8),
+            outcome(5, role="coordinator", again_s=4.0, exit_code=-9),
+            outcome(6, struck=False),
+        ]
+    )
+    assert {one.role: (one.n, one.median_s, one.worst_s) for one in found} == {
+        "worker": (2, 0.2, 0.3),
+        "worker found by its silence": (1, 0.8, 0.8),
+        "run resumed": (1, 4.0, 4.0),
+    }
+
+
+def test_leftovers_are_found(target, tmp_path):
+    """Files in the run's own folders, temporary files of its directory, and processes that carry its mark."""
+    import os
+    import subprocess
+
+    assert target.left() == []
+    (target.own / "tmp" / "pymp-x").mkdir()
+    target.run_dir.mkdir()
+    (target.run_dir / "summary.json.tmp").touch()
+    process = subprocess.Popen(["sleep", "60"], env={**os.environ, sight.MARKER: target.token})
+    try:
+        target_left = target.left()
+    finally:
+        process.kill()
+        process.wait()
+    assert any(f"process {process.pid} (sleep" in text for text in target_left)
+    assert "tmp/pymp-x" in target_left and any("summary.json.tmp" in text for text in target_left)
