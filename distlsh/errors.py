@@ -57,6 +57,10 @@ class CheckpointError(DistlshError):
     exit_code = 2
 
 
+class LockError(UsageError):
+    """A file to lock cannot be opened: another user's, or a link."""
+
+
 class ProtocolError(DistlshError):
     """A message, or an event of a state machine, that must not occur."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from distlsh.errors import UsageError
+from distlsh.errors import LockError, UsageError
 
 
 def cache_root() -> Path:
@@ -101,6 +105,48 @@ def open_lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock ``path`` (`open_lock`); yield False, without it, where another process holds it.
+
+    LockError where the file cannot be opened.
+    """
+    try:
+        descriptor = open_lock(path)
+    except OSError as error:
+        raise LockError(f"{path}: cannot be opened ({error.strerror}); remove it") from error
+    try:
+        yield _lock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether another process holds the lock ``path``, if it is there; True where that is unknown."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    # Not at the first failure: somebody may just be looking whether it is held.
+    for wait_s in (0.0, 0.01, 0.05, 0.2):
+        time.sleep(wait_s)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            continue
+    return False
 
 
 def careful_umask() -> int:

@@ -8,7 +8,6 @@ hidden folder that the next write sweeps.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -20,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distlsh.errors import CheckpointError, ResourceError
-from distlsh.folders import open_lock
+from distlsh.errors import CheckpointError, LockError, ResourceError
+from distlsh.folders import locked
 from distlsh.model.array_files import Array, check_crc, check_size, load_array, write_array
 from distlsh.model.manifest import (
     MANIFEST,
@@ -35,7 +34,8 @@ from distlsh.model.manifest import (
 
 FOLDER = "checkpoints"  # of a run directory
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""Begins the names of folders that are no checkpoints yet, or no longer."""
 _THREADS = 4  # checksums and writes release the GIL
 _LIVE_THREADS = 2  # where others are at work
 _COPIED_LAST = (".state1", ".state2", ".clock", ".dirty")
@@ -99,7 +99,7 @@ def write_checkpoint(
         _sweep(folder)
         target = _free_name(folder, name)
         _check_space(folder, arrays)
-        temporary = folder / f"{_TEMPORARY}{target.name}"
+        temporary = folder / f"{TEMPORARY}{target.name}"
         try:
             _write_all(temporary, arrays, state, _next_sequence(folder), live, watch)
             watch(Moment.WRITTEN)
@@ -194,24 +194,19 @@ def _only_writer(folder: Path) -> Iterator[None]:
     # A file of its own: whoever may read a folder could lock that, and so keep this process from saving.
     path = lock_of(folder)
     try:
-        handle = open_lock(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be opened ({error.strerror}); remove it") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{folder}: another process is writing a checkpoint there; give each run its own run.dir"
-            ) from None
-        yield
-    finally:
-        os.close(handle)
+        with locked(path) as alone:
+            if not alone:
+                raise CheckpointError(
+                    f"{folder}: another process is writing a checkpoint there; give each run its own run.dir"
+                )
+            yield
+    except LockError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed writer left; the caller holds the lock."""
-    for left in folder.glob(f"{_TEMPORARY}*"):
+    for left in folder.glob(f"{TEMPORARY}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -285,7 +280,7 @@ def _sync_folder(folder: Path) -> None:
 def _prune(folder: Path, keep: int) -> None:
     """Remove the oldest; each is renamed first, so that half a checkpoint is never seen."""
     for old in _newest_first(folder, [])[max(keep, 1) :]:
-        hidden = folder / f"{_TEMPORARY}old-{old.name}"
+        hidden = folder / f"{TEMPORARY}old-{old.name}"
         try:
             os.rename(old, hidden)
         except OSError as error:

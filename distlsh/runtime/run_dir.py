@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 from distlsh.errors import CheckpointError, UsageError
-from distlsh.folders import open_lock
+from distlsh.folders import is_locked, locked
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
 _PUBLISHED = ".published"
@@ -66,28 +65,14 @@ class RunDir:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold this directory for one process; UsageError if another run writes here."""
-        path = self.path / ".lock"
-        try:
-            descriptor = open_lock(path)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be opened ({error.strerror}); remove it") from error
-        with open(descriptor, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"{self.path}: another process is running this run; wait for it") from None
+        with locked(self.path / ".lock") as alone:
+            if not alone:
+                raise UsageError(f"{self.path}: another process is running this run; wait for it")
             yield
 
     def is_running(self) -> bool:
         """Tell whether a process is running this run."""
-        try:
-            with (self.path / ".lock").open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        return False
+        return is_locked(self.path / ".lock")
 
     @contextmanager
     def published(self, addresses: list[str]) -> Iterator[None]:

@@ -125,7 +125,7 @@ def left_by_dead_runs() -> list[Path]:
     """Return this user's segments and socket folders whose run is no more."""
     return [
         path
-        for folder in sorted({SEGMENT_DIR, socket_root()})
+        for folder in sorted({SEGMENT_DIR, socket_root(), Path(tempfile.gettempdir())})
         for path in sorted(folder.glob("distlsh-*"))
         if _owned(path) and owner_alive(path.name) is False
     ]

@@ -39,21 +39,37 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check this machine",
-        description="Report what a run needs of this machine. Exit code 1 if a run could not work.",
+        description="Report what a run needs of this machine, and what dead runs left. Exit code 1 if a run "
+        "could not work.",
     )
-    parser.add_argument("--sweep", action="store_true", help="remove what dead runs left in shared memory")
+    parser.add_argument(
+        "--clean", "--sweep", action="store_true",
+        help="only remove what dead runs left: shared memory, sockets, unfinished checkpoints, parsed data "
+        "and downloads; never what lives",
+    )  # fmt: skip
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        help="run directories, or folders with data, to look into",
+    )
     add_verbose(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; return 1 if one is bad."""
-    if args.sweep:
-        from distlsh.shm.names import sweep
-
-        removed = sweep()
-        print("\n".join(f"removed {path}" for path in removed) or "dead runs left nothing to remove")
-    findings = [*_software(), *_processor(), *_memory(), *_huge_pages(), *_limits(), *_segments()]
+    if args.clean:
+        return _clean(args.folders)
+    findings = [
+        *_software(),
+        *_processor(),
+        *_memory(),
+        *_huge_pages(),
+        *_limits(),
+        *_leftovers(args.folders),
+    ]
     for finding in findings:
         print(f"{_SIGNS[finding.verdict]} {finding.what:<22} {finding.found}")
         if finding.verdict != "ok":
@@ -165,18 +181,32 @@ def _limit(value: int) -> str:
     return "unlimited" if value < 0 or value == resource.RLIM_INFINITY else f"{value:,}"
 
 
-def _segments() -> Iterator[Finding]:
-    from distlsh.shm.names import SEGMENT_DIR, owner_alive, socket_root
+def _leftovers(folders: list[Path]) -> Iterator[Finding]:
+    from distlsh.runtime.leftovers import find_leftovers
+    from distlsh.shm.memory import human
 
-    folders = (SEGMENT_DIR, socket_root())
-    stale = [
-        path for folder in folders for path in folder.glob("distlsh-*") if owner_alive(path.name) is False
-    ]
-    if stale:
-        found = f"{len(stale)} left by dead runs: {', '.join(str(path) for path in sorted(stale)[:3])}"
-        yield Finding("leftovers", found, "note", "the next run removes them, or now: distlsh doctor --sweep")
+    left = list(find_leftovers(folders))
+    for one in left:
+        yield Finding("leftover", f"{one.path}, {human(one.n_bytes)}: {one.why}")
+    if left:
+        found = f"{len(left)} of dead runs, {human(sum(one.n_bytes for one in left))}"
+        command = " ".join(["distlsh doctor --clean", *map(str, folders)])
+        yield Finding("leftovers", found, "note", f"remove them: {command}")
     else:
         yield Finding("leftovers", "none of dead runs")
+
+
+def _clean(folders: list[Path]) -> int:
+    from distlsh.runtime.leftovers import find_leftovers
+    from distlsh.shm.memory import human
+
+    n_bytes = 0
+    for one in find_leftovers(folders):
+        removed = one.remove()
+        n_bytes += one.n_bytes if removed else 0
+        print(f"{'removed' if removed else 'kept'} {one.path}, {human(one.n_bytes)}: {one.why}")
+    print(f"{human(n_bytes)} removed" if n_bytes else "dead runs left nothing to remove")
+    return 0
 
 
 def _read(path: Path) -> str:
