@@ -83,7 +83,7 @@ def run_chaos(
     )
     plan = plan_faults(seed, n_faults, choices)
     started = time.monotonic()
-    target = Target(root, "run")
+    target = Target(root, "run", [Path(config.data.cache_dir)] if config.data.cache_dir else [])
     try:
         campaign = Campaign(target, paced(config, pace, seed), plan, on_fault=on_fault, deadline_s=deadline_s)
         wrong = _campaign(campaign, n_train)

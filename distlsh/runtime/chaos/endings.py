@@ -75,7 +75,7 @@ class Endings:
         else:
             at = time.monotonic()
             kill(pid, NUMBERS[fault.kind])
-        if fault.kind == "int twice":
+        if fault.kind == "int twice" and at is not None:
             time.sleep(_BETWEEN_INTS_S)
             kill(pid, signal.SIGINT)
         return at

@@ -30,8 +30,9 @@ PAUSE_S = 0.5
 _HELD_S = 0.3
 _MISSED_S = 1.0
 _POINT_S = 20.0
-_POINT_LEAST_S, _POINT_GAPS = 2.0, 2
+_POINT_LEAST_S, _POINT_GAPS = 2.0, 3
 _MEMORY_S = 1.5
+_TRIES = 4
 _RECOVERY_S = 30.0
 
 
@@ -105,8 +106,10 @@ class Strikes:
 
     def _strike(self, fault: Fault, found: Outcome, stack: ExitStack) -> float | None:
         match fault.moment:
+            case "point" if fault.point is Point.READERS:
+                return self._waiting(fault, stack)
             case "point":
-                return self._at_point(fault, found, stack)
+                return self._at_point(fault)
             case "starting":
                 return self._starting(fault)
             case "held":
@@ -199,11 +202,18 @@ class Strikes:
         kill(self.life.pid, signal.SIGCONT)
         return at
 
-    def _at_point(self, fault: Fault, found: Outcome, stack: ExitStack) -> float | None:
+    def _waiting(self, fault: Fault, stack: ExitStack) -> float | None:
+        """Strike the rehasher while it waits for a worker, which is stopped as it reads the tables."""
+        for _ in range(_TRIES):  # a worker that is stopped in an evaluation lets no refresh begin
+            with ExitStack() as held:
+                at = self._at_point(fault) if self._reader_held(held) else None
+                if at is not None or not self.life.alive:
+                    stack.push(held.pop_all())
+                    return at
+        return None
+
+    def _at_point(self, fault: Fault) -> float | None:
         assert fault.point is not None
-        one = self.target.process_of(fault.role)
-        if fault.point is Point.READERS and not self._reader_held(stack, found):
-            return None
         nudge = None
         if fault.point is Point.HELLO:
             nudge = self.killing(fault.role)
@@ -225,9 +235,10 @@ class Strikes:
 
         return nudge
 
-    def _reader_held(self, stack: ExitStack, found: Outcome) -> bool:
+    def _reader_held(self, stack: ExitStack) -> bool:
         """Stop a worker that reads the tables: the rehasher soon waits for it."""
-        role = worker_role(0)
+        role, ear = worker_role(0), self.life.ear
+        self.target.until(lambda: ear is None or ear.phase == "train", _POINT_LEAST_S)
         one = self.target.process_of(role)
         if one is None or self.at_point(role, Point.READING, signal.SIGSTOP) is None:
             return False

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from distlsh.config.load import dump_yaml
@@ -20,7 +20,7 @@ from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.ear import Ear, publisher
 from distlsh.runtime.chaos.sight import MARKER, Seen
 
-POLL_S = 0.002
+POLL_S = 0.005
 _START_S = 120.0
 _SOCKETS, _TEMPORARY = "sockets", "tmp"
 
@@ -77,11 +77,13 @@ class Life:
 class Target:
     """A run, its folders, and all processes it ever had."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, folders: Sequence[Path] = ()) -> None:
         """Make the folders.
 
-        root  of everything this run writes
+        root     of everything this run writes
+        folders  beside its directory, in which it must leave no temporary file
         """
+        self._folders = folders
         self.token = secrets.token_hex(8)
         self.run_dir = root / name
         self.output = root / f"{name}.log"
@@ -168,8 +170,8 @@ class Target:
         found += [f"segment {path.name}" for life in self.lives for path in sight.segments(life.pid)]
         for part in (_SOCKETS, _TEMPORARY):
             found += [str(path.relative_to(self.own)) for path in sorted((self.own / part).iterdir())]
-        names = ("*.tmp", ".tmp-*", "*.tmp-*")
-        found += [str(path) for name in names for path in sorted(self.run_dir.rglob(name))]
+        written = [path for folder in (self.run_dir, *self._folders) for path in folder.rglob("*")]
+        found += [str(path) for path in written if "tmp" in path.name or "temporary" in path.name]
         return sorted(set(found))
 
     def close(self) -> None:
