@@ -21,6 +21,9 @@ from distlsh.errors import ResourceError, UsageError
 from distlsh.folders import all_may_rename_in
 
 SEGMENT_DIR = Path("/dev/shm")
+_holding: dict[Path, int] = {}
+"""Socket folders that this process made, and the descriptors whose locks say that it lives."""
+
 _START_FIELD = 19  # "starttime", counted from the field after the command's name
 _NAME = re.compile(r"(distlsh-(\d+)-(\d+)-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
 
@@ -55,9 +58,9 @@ def segment_path(name: str) -> Path:
 
 
 def hold(descriptor: int) -> None:
-    """Mark an open segment as in use, for as long as this process maps it: nobody sweeps it.
+    """Mark an open segment or folder as in use, for as long as this process maps or has it: nobody sweeps it.
 
-    A pid may mean another process, or none, in another container that shares /dev/shm.
+    A pid may mean another process, or none, in another container that shares /dev/shm or /tmp.
     """
     fcntl.flock(descriptor, fcntl.LOCK_SH)
 
@@ -68,12 +71,14 @@ def owner_alive(name: str) -> bool | None:
     if match is None:
         return None
     pid, started = int(match[2]), int(match[3])
-    return (psutil.pid_exists(pid) and _start_ticks(pid) == started) or _held(SEGMENT_DIR / match[1])
+    if psutil.pid_exists(pid) and _start_ticks(pid) == started:
+        return True
+    return _held(SEGMENT_DIR / match[1]) or _held(socket_root() / match[1])
 
 
-def _held(segment: Path) -> bool:
+def _held(path: Path) -> bool:
     try:
-        descriptor = os.open(segment, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -93,7 +98,8 @@ def socket_root() -> Path:
 def make_socket_dir(run_id: str) -> Path:
     """Create and return the run's socket folder, open to its owner alone (0700), whatever the umask.
 
-    UsageError where other users could put a folder of theirs in its place.
+    It is this process's until `remove`, or its end.  UsageError where other users could put a folder of
+    theirs in its place.
     """
     root = socket_root()
     if all_may_rename_in(root):
@@ -105,6 +111,8 @@ def make_socket_dir(run_id: str) -> Path:
     try:
         path.mkdir(mode=0o700)
         path.chmod(0o700)
+        _holding[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        hold(_holding[path])
     except OSError as error:
         raise ResourceError(
             f"{path}: the folder of the run's sockets cannot be made ({error.strerror}); "
@@ -133,6 +141,8 @@ def left_by_dead_runs() -> list[Path]:
 
 def remove(path: Path) -> None:
     """Remove a segment or a socket folder, whether or not it is still there."""
+    if (descriptor := _holding.pop(path, None)) is not None:
+        os.close(descriptor)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return

@@ -20,7 +20,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTLSH_CACHE", str(tmp_path / "own"))
+    monkeypatch.setattr(cache, "user_cache_dir", lambda: tmp_path / "own")
     path = tmp_path / "data" / "set.txt"
     path.parent.mkdir()
     path.write_text(TEXT)

@@ -33,7 +33,14 @@ def send(kind, name, identity, messages):
     context.term()
 
 
-@pytest.mark.parametrize("identity", [None, b"worker-9", b"\xff\xfe"], ids=["none", "unknown", "bytes"])
+@pytest.mark.parametrize(
+    "identity",
+    [
+        pytest.param(None, id="none", marks=pytest.mark.slow),
+        pytest.param(b"worker-9", id="unknown", marks=pytest.mark.slow),
+        pytest.param(b"\xff\xfe", id="bytes"),
+    ],
+)
 def test_nonsense_of_a_stranger_ends_nothing(config, tmp_path, identity):
     """It is dropped and said once; no child is restarted, no sample lost."""
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from watching import Watcher, kill
 
+from distlsh.cli.main import main
 from distlsh.errors import UsageError
 from distlsh.protocol.reports import Report
 from distlsh.runtime.launch import run
@@ -105,15 +106,20 @@ def test_a_run_under_siege_completes_and_tells_only_who_is_known(networked, keys
     assert len(watcher.threads) >= 6 and all(len(data) <= 64 for data in watcher.read)
 
 
-def test_where_a_run_can_be_watched_is_noted_while_it_lives(config, tmp_path):
-    """The run directory names the address, for its owner alone; afterwards there is none."""
-    found = []
+def test_where_a_run_can_be_watched_is_noted_while_it_lives(config, tmp_path, capsys):
+    """The run directory names the address, for its owner alone; `distlsh watch RUN` follows it."""
+    found, codes = [], []
+    command = ["watch", str(tmp_path / "run"), "--timeout", "1.5"]
+    watching = threading.Thread(target=lambda: codes.append(main(command)))
 
     def look(watcher):
         path = watcher.run_dir / ".published"
         found.append((path.stat().st_mode & 0o777, RunDir(watcher.run_dir).addresses()))
+        watching.start()
 
-    run(config(), observer=Watcher(1000, look), run_dir=tmp_path / "run")
+    run(config(train={"epochs": 6}), observer=Watcher(1000, look), run_dir=tmp_path / "run")
+    watching.join()
+    assert codes == [0] and "samples/s" in capsys.readouterr().out
     (mode, (address,)) = found[0]
     assert mode == 0o600 and address.startswith("ipc://")
     assert not (tmp_path / "run/.published").exists()

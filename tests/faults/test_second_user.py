@@ -94,7 +94,9 @@ def open_to_all(tmp_path):
     tmp_path.parent.chmod(0o700)
 
 
-@pytest.mark.parametrize("umask", [0o022, 0], ids=["usual", "careless"])
+@pytest.mark.parametrize(
+    "umask", [pytest.param(0o022, id="usual", marks=pytest.mark.slow), pytest.param(0, id="careless")]
+)
 def test_a_second_user_can_do_nothing_to_a_run(config, tmp_path, victim, open_to_all, umask):
     """Sockets, segments, keys, processes, their memory: all refused; what it plants is not followed."""
     write_pair(tmp_path / "keys", "server")

@@ -131,6 +131,7 @@ def test_a_name_with_the_pid_of_another_process_is_a_leftover(alone):
     foreign.mkdir()
     assert found() & set(socket_root().iterdir()) == {stale}
     assert mine.exists() and foreign.exists()
+    remove(mine)
 
 
 @NEEDS_ROOT

@@ -138,7 +138,9 @@ def test_sweep_removes_what_dead_runs_left_and_nothing_else(arena, tmp_path, mon
 def test_socket_folders_are_open_to_their_owner_alone(tmp_path, monkeypatch):
     """The socket folder has mode 0700."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert make_socket_dir(new_run_id()).stat().st_mode & 0o777 == 0o700
+    made = make_socket_dir(new_run_id())
+    assert made.stat().st_mode & 0o777 == 0o700
+    remove(made)
 
 
 def test_a_socket_folder_is_its_owners_alone_under_any_umask(tmp_path, monkeypatch):
@@ -151,6 +153,7 @@ def test_a_socket_folder_is_its_owners_alone_under_any_umask(tmp_path, monkeypat
         finally:
             os.umask(before)
         assert made.stat().st_mode & 0o777 == 0o700
+        remove(made)
 
 
 def test_a_folder_where_all_may_rename_is_no_place_for_sockets(tmp_path, monkeypatch):
@@ -160,7 +163,9 @@ def test_a_folder_where_all_may_rename_is_no_place_for_sockets(tmp_path, monkeyp
     with pytest.raises(UsageError, match=r"chmod \+t"):
         make_socket_dir(new_run_id())
     tmp_path.chmod(0o1777)
-    assert make_socket_dir(new_run_id()).is_dir()
+    made = make_socket_dir(new_run_id())
+    assert made.is_dir()
+    remove(made)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -199,20 +204,31 @@ def test_a_link_in_a_segments_place_is_not_followed(tmp_path):
         link.unlink()
 
 
-def test_a_segment_that_is_mapped_is_never_swept(tmp_path, monkeypatch):
-    """Where its owner's pid means nothing, as in another container, the mapping itself says that it lives."""
+@pytest.mark.parametrize(
+    ("make", "root"),
+    [
+        ("Arena.create(name, [ArraySpec('a', (3,), 'f4')])", SEGMENT_DIR),
+        ("make_socket_dir(name)", None),
+    ],
+    ids=["segment", "sockets"],
+)
+def test_what_is_held_is_never_swept(tmp_path, monkeypatch, make, root):
+    """Where its owner's pid means nothing, as in another container, a lock says that it lives."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     name = f"distlsh-{(1 << 22) + 1}-1-0123abcd"  # no such pid here
+    path = str((root or tmp_path) / name)
     code = (
         "import sys; from distlsh.shm.arena import Arena; from distlsh.shm.spec import ArraySpec;"
-        "a = Arena.create(sys.argv[1], [ArraySpec('a', (3,), 'f4')]); print('made', flush=True); input()"
+        "from distlsh.shm.names import make_socket_dir; name = sys.argv[1];"
+        f"it = {make}; print('made', flush=True); input()"
     )
     command = [sys.executable, "-c", code, name]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "made\n"
-        assert owner_alive(name) is True and str(SEGMENT_DIR / name) not in sweep()
+        assert owner_alive(name) is True and path not in sweep()
         process.kill()
         process.wait()
-        assert owner_alive(name) is False and str(SEGMENT_DIR / name) in sweep()
+        assert owner_alive(name) is False and path in sweep()
 
 
 def test_a_tables_segment_has_a_name_that_nobody_can_foresee():

@@ -19,12 +19,13 @@ from distlsh.errors import UsageError
 from distlsh.protocol.messages import Heartbeat, Stop
 from distlsh.protocol.reports import Notice
 from distlsh.runtime.doors import open_doors
-from distlsh.transport import gate, limits
+from distlsh.transport import limits
 from distlsh.transport.context import new_context
-from distlsh.transport.control import ControlClient
+from distlsh.transport.control import ControlClient, address
+from distlsh.transport.curve import Guard
 from distlsh.transport.gate import Gate
 from distlsh.transport.keys import ClientKeys, new_pair, read_pair, read_public, write_pair
-from distlsh.transport.metrics import subscribe
+from distlsh.transport.metrics import MetricsHub, subscribe
 
 NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31)
@@ -91,7 +92,7 @@ def test_who_is_unknown_or_takes_another_for_the_server_hears_nothing(doors, key
     mine, child = keys[1], doors.way.client_keys()
     assert child is not None
     for wrong in (None, ClientKeys(new_pair(), mine.server), child, ClientKeys(mine.pair, new_pair().public)):
-        assert heard(doors, wrong, 0.8) == []
+        assert heard(doors, wrong, 0.4) == []
 
 
 def test_a_key_that_is_added_or_taken_away_counts_at_once(doors, keys, tmp_path):
@@ -100,9 +101,9 @@ def test_a_key_that_is_added_or_taken_away_counts_at_once(doors, keys, tmp_path)
     (keys[0] / "clients/other.key").write_text(f'    public-key = "{other.pair.public.decode()}"\n')
     assert heard(doors, other, 5.0)
     (keys[0] / "clients/other.key").unlink()
-    assert heard(doors, other, 0.8) == []
+    assert heard(doors, other, 0.4) == []
     (keys[0] / "clients").chmod(0o777)
-    assert heard(doors, keys[1], 0.8) == []
+    assert heard(doors, keys[1], 0.4) == []
 
 
 def test_children_speak_through_the_port_with_the_keys_of_their_setup(doors):
@@ -163,7 +164,7 @@ def test_a_flood_of_connections_costs_little(doors, keys):
         assert len(flood) == 1000
         time.sleep(0.3)
         ours = len(os.listdir("/proc/self/fd")) - len(flood) - descriptors
-        assert ours <= 3 * gate.MOST + 50, ours
+        assert ours < 500, ours
         assert resident() - memory < 64 << 20
         assert heard(doors, keys[1], 20.0)  # a watcher comes in while the flood stands
     finally:
@@ -213,3 +214,26 @@ def test_ports_without_usable_keys_are_refused(tmp_path):
         pytest.raises(UsageError, match="could let others in"),
     ):
         open_doors(run, tmp_path, context, stack)
+
+
+def test_nobody_comes_in_when_nobody_checks_keys(tmp_path):
+    """Where the thread that answers has ended, a guarded socket is closed to all, not open to all."""
+    context, pair = new_context(), new_pair()
+    guard = Guard(context)
+    where = address(tmp_path, "pub")
+    admit = guard.admit(pair, "watchers", lambda: ())
+    hub = MetricsHub(context, address(tmp_path, "pull"), {where: admit})
+    guard.stop()
+    got = []
+    metrics = subscribe(where, 0.5, keys=ClientKeys(new_pair(), pair.public))
+    listen = threading.Thread(
+        target=lambda: got.extend(metric for metric, _ in zip(metrics, "1", strict=False))
+    )
+    listen.start()
+    while listen.is_alive():
+        hub.publish(Notice(level="info", text="a secret"))
+        time.sleep(0.05)
+    metrics.close()
+    hub.close()
+    context.term()
+    assert got == []
