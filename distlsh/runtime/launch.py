@@ -11,7 +11,7 @@ from typing import Any
 from distlsh.config.load import dump_yaml
 from distlsh.config.schema import Config
 from distlsh.data.opening import open_pair
-from distlsh.errors import DistlshError, RunInterrupted
+from distlsh.errors import DistlshError, ResourceError, RunInterrupted
 from distlsh.evaluation.baseline import popularity_baseline
 from distlsh.folders import careful_umask
 from distlsh.protocol.machine import RunMachine
@@ -23,7 +23,8 @@ from distlsh.runtime.coordinator import Coordinator
 from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.journal import log_line
-from distlsh.runtime.layout import memory_plan
+from distlsh.runtime.layout import Sizes, memory_plan, plan_arrays, tunes, tuning_bytes
+from distlsh.runtime.limits import allow_files, check_disk, check_tasks
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
 from distlsh.runtime.processes import ForkServer, server_of
@@ -90,6 +91,8 @@ class _Session:
         self.run_dir: RunDir | None = None
 
     def run(self, resume: Path | None, new_dir: Path | None) -> Summary:
+        self.stack.callback(allow_files(self.config.run.workers))  # before the fork server, which inherits it
+        check_tasks(self.config.run.workers)
         server = server_of(self.config)
         self.stack.callback(server.stop)
         sweep()
@@ -98,16 +101,20 @@ class _Session:
         self.clock.mark("imported")
         data = self._load()
         memory_plan(self.config, data.sizes, data.n_bytes).check()
+        tight = self._check_disk(data.sizes, resume or self._chosen(new_dir))
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)
         self.observer.start(self.config, self.run_dir.path)
         self.stack.enter_context(self.run_dir.lock())
         parts = self._assemble(data, server)
         coordinator = self._coordinator(parts, data, resume)
+        if tight is not None:
+            coordinator.notice("warning", tight)
         try:
             status = self._train(coordinator, parts)
         except Exception:
-            self.run_dir.write_summary(self._summary("failed", coordinator, parts, data))
+            with suppress(ResourceError):  # told is the error that came first
+                self.run_dir.write_summary(self._summary("failed", coordinator, parts, data))
             raise
         summary = self._summary(status, coordinator, parts, data)
         self.run_dir.write_summary(summary)
@@ -146,6 +153,11 @@ class _Session:
             RunDir.open(resume)
         elif (chosen := self._chosen(new_dir)) is not None:
             RunDir(chosen).check_free()
+
+    def _check_disk(self, sizes: Sizes, folder: Path | None) -> str | None:
+        config = self.config
+        tuned = tuning_bytes(config, sizes.n_labels) if tunes(config, sizes.n_labels) else 0
+        return check_disk(folder or Path("runs"), plan_arrays(config, sizes), config.checkpoint.keep, tuned)
 
     def _chosen(self, new_dir: Path | None) -> Path | None:
         return new_dir or (Path(self.config.run.dir) if self.config.run.dir else None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from distlsh.errors import CheckpointError, UsageError
+from distlsh.errors import CheckpointError, ResourceError, UsageError
 from distlsh.folders import is_locked, locked
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
@@ -105,12 +105,15 @@ class RunDir:
             file.write(msgspec.json.encode(line) + b"\n")
 
     def write_summary(self, summary: Summary) -> None:
-        """Write ``summary.json`` in one piece."""
+        """Write ``summary.json`` in one piece; ResourceError if the disk does not take it."""
         fields: dict[str, Any] = msgspec.to_builtins(summary)
         fields.pop("type", None)
         temporary = self.summary.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
-        os.replace(temporary, self.summary)
+        try:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
+            os.replace(temporary, self.summary)
+        except OSError as error:
+            raise ResourceError(f"{self.summary}: cannot be written: {error.strerror}") from error
 
 
 def _free(path: Path) -> Path:

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -28,6 +27,7 @@ from distlsh.constants import (
     TUNED_TABLES,
 )
 from distlsh.errors import ResourceError
+from distlsh.shm.cgroup import tightest
 from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.spec import ArraySpec
 
@@ -39,8 +39,6 @@ CHILD_BYTES = 16 << 20
 
 _MOVES, _COLUMNS = 1 << 17, 32
 """Rows that the rehasher moves at a time, and columns of their codes that it keeps."""
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +55,11 @@ class Machine:
         """Ask the operating system, and the control group where one sets a limit."""
         memory = psutil.virtual_memory()
         total, free = int(memory.total), int(memory.available)
-        limit = _cgroup_bytes("memory.max")
-        if limit is not None and limit < total:
-            total, free = limit, min(free, limit - (_cgroup_bytes("memory.current") or 0))
+        group = tightest("memory")
+        if group is not None and group.most < total:
+            total, free = group.most, min(free, group.left)
         disk = shutil.disk_usage(SEGMENT_DIR) if SEGMENT_DIR.is_dir() else None
         return cls(total, free, disk.total if disk else 0, disk.free if disk else 0)
-
-
-def _cgroup_bytes(name: str) -> int | None:
-    try:
-        text = (_CGROUP / name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)

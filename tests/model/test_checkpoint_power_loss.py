@@ -20,7 +20,7 @@ from distlsh.model import array_files, manifest
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 
 ARRAYS = ("output.weights", "output.state1", "output.dirty")
-DRAWS = 6
+DRAWS = 3
 """Disks for each moment, after one that kept nothing unsynced and one that kept everything."""
 
 
@@ -203,13 +203,11 @@ def disks(folder: Path, operations: list[tuple], at: int, place: Path):
         yield here
 
 
-def test_whenever_power_fails_a_whole_checkpoint_is_found(recorded, tmp_path) -> None:
+def test_whenever_power_fails_a_whole_checkpoint_is_found(recorded, in_memory) -> None:
     """From the first save's end on there is always one; the newer where its save had ended."""
     folder, operations, first = recorded
-    place = tmp_path / "disks"
-    place.mkdir()
     found = {
-        at: {number_found(one) for one in disks(folder, operations, at, place)}
+        at: {number_found(one) for one in disks(folder, operations, at, in_memory)}
         for at in range(first, len(operations) + 1)
     }
     assert found[first] == {1} and found[len(operations)] == {2}
@@ -218,7 +216,7 @@ def test_whenever_power_fails_a_whole_checkpoint_is_found(recorded, tmp_path) ->
 
 
 @pytest.mark.parametrize("left_out", ["files", "folder", "place"])
-def test_each_sync_is_needed(recorded, tmp_path, left_out: str) -> None:
+def test_each_sync_is_needed(recorded, in_memory, left_out: str) -> None:
     """Without the syncs of the files, of the folder or of the place that it lies in, a save may be lost."""
     folder, operations, _ = recorded
     needless = {
@@ -227,10 +225,8 @@ def test_each_sync_is_needed(recorded, tmp_path, left_out: str) -> None:
         "place": lambda path: path == folder,
     }[left_out]
     kept = [one for one in operations if not (one[0] == "sync" and needless(one[1]))]
-    place = tmp_path / "disks"
-    place.mkdir()
     lost = 0
-    for one in disks(folder, kept, len(kept), place):
+    for one in disks(folder, kept, len(kept), in_memory):
         try:
             lost += number_found(one) != 2
         except Exception:

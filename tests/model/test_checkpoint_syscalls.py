@@ -6,22 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.model.struck import NOT_PERMITTED
-
-MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose syncs cost nothing: what a killed process leaves is the same on any disk."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else tmp_path) as folder:
-        yield Path(folder)
 
 
 def strike(folder: Path, share: float) -> dict[str, int]:
