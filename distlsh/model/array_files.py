@@ -18,7 +18,7 @@ from distlsh.model.manifest import Entry
 
 Array = NDArray[Any]
 
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 4 << 20  # in a buffer a thread, which is all that saving takes
 _SYNC_BYTES = 64 << 20  # written between two syncs: no long one at the end, whose wait nothing could end
 
 
