@@ -1,15 +1,19 @@
 # Everything from a bare clone: each target sets up what it needs in .venv.
 #   make quickstart   train a small network on generated data, and print what came of it
 #   make test         the fast tests;  make test-all: the slow ones too
+#   make test-bounds  the tests that run kernels, compiled with bounds checking
+#   make fuzz         a million changed inputs to every reader (INPUTS=..., SEED=...)
 #   make lint types   ruff, mypy
 PYTHON ?= python3
 WORKERS ?= 2
+INPUTS ?= 1000000
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 
-.PHONY: quickstart test test-all lint types clean setup
+.PHONY: quickstart test test-all test-bounds fuzz lint types clean setup
 
 quickstart: $(RUNTIME)
 	$(BIN)/distlsh-launch --workers $(WORKERS)
@@ -19,6 +23,14 @@ test: $(DEV)
 
 test-all: $(DEV)
 	$(BIN)/python -m pytest -q -m ""
+
+# All but what runs no kernel; they are compiled for it into a cache of their own, three minutes of a core.
+test-bounds: $(DEV)
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q --timeout 600 tests/kernels tests/shm tests/data tests/lsh tests/model \
+	  tests/evaluation tests/test_inference.py tests/runtime tests/integration tests/statistical tests/faults tests/fuzz
+
+fuzz: $(DEV)
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED) --json fuzz.json
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -19,8 +19,15 @@ JSON_BYTES = 1 << 20
 """Largest JSON file that is read unless a caller allows more: objects take some 20 times its bytes."""
 
 _MOST_DIMS = 32
+_SHOWN = 200
 _ALIGNED = 16
 """Where numbers may begin in a file, so that a map of it can be computed with."""
+
+
+def short(found: object) -> str:
+    """Return what was found as messages show it: the beginning of a long text."""
+    text = str(found)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def read_text(path: Path, limit: int = JSON_BYTES) -> str:

@@ -54,7 +54,7 @@ def _lines(path: Path, kind: Any) -> list[Any]:
     for line in path.read_bytes().splitlines():
         try:
             found.append(msgspec.json.decode(line, type=kind))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
     return found
 

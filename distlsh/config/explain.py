@@ -12,9 +12,12 @@ import msgspec
 from msgspec import inspect
 
 from distlsh.config.schema import Config
-from distlsh.config.yamlio import KeyPath, Place, dotted
+from distlsh.config.yamlio import KeyPath, Place, dotted, short
 
 Places = dict[KeyPath, Place]
+
+_LONGEST_KEY = 100
+"""Characters beyond which nothing is like a key; comparing takes their number squared."""
 
 _OTHER_NAMES = {
     "learning_rate": "train.lr",
@@ -97,7 +100,7 @@ def _check_value(value: Any, kind: inspect.Type, path: KeyPath, places: Places) 
 
 
 def _unknown(path: KeyPath, group: inspect.StructType, places: Places) -> str:
-    near = nearest(dotted(path))
+    near = nearest(".".join(path))
     guess = f"; did you mean {near}?" if near else "."
     within = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
     return f"{at(path, places)}unknown key{guess} Allowed{within}: {_names(group)}"
@@ -106,6 +109,8 @@ def _unknown(path: KeyPath, group: inspect.StructType, places: Places) -> str:
 def nearest(key: str) -> str | None:
     """Return the key path of the schema that is most like ``key``, or None if none is."""
     groups = [field.name for field in _root().fields]
+    if len(key) > _LONGEST_KEY:
+        return None
     known = [*all_keys(), *groups, "data.synth", "lsh.auto"]
     group, _, name = key.rpartition(".")
     if name.lower() in _OTHER_NAMES:
@@ -128,7 +133,7 @@ def found(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"the text '{value}'"
+        return f"the text '{short(value)}'"
     if isinstance(value, dict):
         return "a group of keys"
     text = str(value)

@@ -13,8 +13,12 @@ from distlsh.config.paths import resolve
 from distlsh.config.presets import DEFAULT, find_config
 from distlsh.config.schema import Config
 from distlsh.config.validate import validate
-from distlsh.config.yamlio import KeyPath, Place, Tree, dump, parse
+from distlsh.config.yamlio import MOST_BYTES, KeyPath, Place, Tree, dump, parse
 from distlsh.errors import ConfigError
+from distlsh.files import read_text
+
+_TOLD = 20
+"""Problems that one error names."""
 
 
 def load_config(
@@ -78,9 +82,11 @@ def dump_yaml(config: Config) -> str:
 
 def _read(file: Path) -> Tree:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file, 4 * MOST_BYTES)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}; is this a configuration?") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     return parse(text, str(file))
@@ -107,7 +113,8 @@ def _convert(tree: Tree) -> Config:
     value = _without_empty_groups({} if tree.value is None else tree.value)
     problems = problems_of(value, tree.places)
     if problems:
-        raise ConfigError("\n".join(problems))
+        more = [f"and {len(problems) - _TOLD} more"] if len(problems) > _TOLD else []
+        raise ConfigError("\n".join([*problems[:_TOLD], *more]))
     return msgspec.convert(value, Config, strict=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distlsh.config.explain import nearest
-from distlsh.config.yamlio import KeyPath, Place, Tree, parse
+from distlsh.config.yamlio import KeyPath, Place, Tree, parse, short
 from distlsh.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def parse_override(text: str) -> tuple[KeyPath, Tree]:
 
     Nothing after the ``=`` is null.  Raises ConfigError, naming the override.
     """
-    source = f"--set {text}"
+    source = f"--set {short(text)}"
     key, equals, value = text.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):

@@ -32,11 +32,24 @@ _OTHER_BREAKS = frozenset("\x85\u2028\u2029")
 
 _CONSTRUCT: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda _: None,
-    "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+    "tag:yaml.org,2002:bool": lambda text: {"true": True, "false": False}[text.lower()],
     "tag:yaml.org,2002:int": lambda text: int(text, 16) if text[:2] == "0x" else int(text.replace("_", "")),
     "tag:yaml.org,2002:float": lambda text: float(text.replace("_", "")),
-    "tag:yaml.org,2002:str": lambda text: text,
+    "tag:yaml.org,2002:str": str,
 }
+
+
+MOST_BYTES = 1 << 18
+"""Characters of the largest text that is read: PyYAML takes seconds for as much."""
+
+_MOST_VALUES = 20_000
+"""Values of a text, those that aliases repeat included: a few bytes can name billions."""
+
+_MOST_DIGITS = 400
+"""More digits are no number that anything here takes."""
+
+_SHOWN = 80
+"""Characters of a name that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +101,18 @@ def parse(text: str, source: str, *, lines: bool = True) -> Tree:
 
     Raises ConfigError for broken YAML, duplicate keys, keys that are not text and foreign tags.
     """
+    if len(text) > MOST_BYTES:
+        raise ConfigError(f"{source}: {len(text):,} characters; a configuration has at most {MOST_BYTES:,}")
+    places: dict[KeyPath, Place] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        value = None if node is None else _Walk(source, lines, places).value(node, (), ())
     except yaml.YAMLError as error:
         raise ConfigError(_yaml_message(error, source, lines)) from None
-    places: dict[KeyPath, Place] = {}
-    if node is None:
-        return Tree(None, places)
-    return Tree(_Walk(source, lines, places).value(node, (), ()), places)
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+    return Tree(value, places)
 
 
 def dump(value: Any) -> str:
@@ -112,11 +128,17 @@ class _Walk:
         self._source = source
         self._lines = lines
         self._places = places
+        self._n_values = 0
 
     def place(self, node: yaml.Node) -> Place:
         return Place(self._source, node.start_mark.line + 1 if self._lines else None)
 
     def value(self, node: yaml.Node, path: KeyPath, above: tuple[int, ...]) -> Any:
+        self._n_values += 1
+        if self._n_values > _MOST_VALUES:
+            raise ConfigError(
+                f"{self.place(node)}: more than {_MOST_VALUES:,} values, those that aliases repeat included"
+            )
         if id(node) in above:
             raise ConfigError(f"{self.place(node)}: {dotted(path)}: an alias that contains itself")
         if isinstance(node, yaml.MappingNode):
@@ -126,8 +148,18 @@ class _Walk:
             return [self.value(item, (*path, str(i)), inside) for i, item in enumerate(node.value)]
         construct = _CONSTRUCT.get(node.tag)
         if construct is None:
-            raise ConfigError(f"{self.place(node)}: {dotted(path)}: tag {node.tag} is not allowed here")
-        return construct(node.value)
+            raise ConfigError(
+                f"{self.place(node)}: {dotted(path)}: tag {short(node.tag)} is not allowed here"
+            )
+        try:
+            if construct is not str and len(node.value) > _MOST_DIGITS:
+                raise ValueError
+            return construct(node.value)
+        except (ValueError, KeyError):
+            kind = node.tag.rpartition(":")[2]
+            raise ConfigError(
+                f"{self.place(node)}: {dotted(path)}: '{short(node.value)}' cannot be read as {kind}"
+            ) from None
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, above: tuple[int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -152,13 +184,18 @@ class _Walk:
 
 def dotted(path: KeyPath) -> str:
     """Write a key path as in messages: ``model.hidden.0`` is ``model.hidden[0]``."""
-    text = ".".join(path)
+    text = short(".".join(path))
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", text)
+
+
+def short(text: str) -> str:
+    """Return a text as messages show it: the beginning of a long one."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _yaml_message(error: yaml.YAMLError, source: str, lines: bool) -> str:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or str(error)
+    what = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
     context = getattr(error, "context", None)
     place = Place(source, mark.line + 1 if lines and mark is not None else None)
     detail = f"{what}, {context}" if context else what

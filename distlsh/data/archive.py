@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import shutil
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from distlsh.errors import DataError, ResourceError
+from distlsh.errors import DataError, DistlshError, ResourceError
+from distlsh.files import short
 from distlsh.folders import temporary_beside
 
 _MOST_MEMBERS = 100_000
@@ -44,8 +46,20 @@ def extract(archive: Path, folder: Path) -> dict[str, int]:
             for name, size, opener in members:
                 _write(archive, folder / name, size, opener)
             return {name: size for name, size, _ in members}
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise DataError(archive, f"the archive is damaged ({error}); remove it and fetch it again") from error
+    except DistlshError:
+        raise
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise _damaged(archive, error) from error
+        # Of a file that is written: the disk, or names that cannot stand beside one another.
+        raise DataError(archive, f"cannot be unpacked to {folder}: {str(error)[:300]}") from error
+    except Exception as error:  # both modules raise whatever the bytes make them meet
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    what = f"{type(error).__name__}: {str(error)[:200]}"
+    return DataError(archive, f"the archive is damaged ({what}); remove it and fetch it again")
 
 
 @contextmanager
@@ -98,7 +112,9 @@ def _zip_members(archive: Path, opened: zipfile.ZipFile) -> list[_Member]:
             continue
         mode = info.external_attr >> 16
         if mode and (mode & 0o170000) not in (0, 0o100000):
-            raise DataError(archive, f"holds {info.filename!r}, which is not a plain file; not unpacked")
+            raise DataError(
+                archive, f"holds {short(info.filename)!r}, which is not a plain file; not unpacked"
+            )
         members.append((info.filename, info.file_size, lambda info=info: opened.open(info)))  # type: ignore[misc]
     return members
 
@@ -112,7 +128,7 @@ def _tar_members(archive: Path, opened: tarfile.TarFile) -> list[_Member]:
         if info.isdir():
             continue
         if not info.isreg():
-            raise DataError(archive, f"holds {info.name!r}, which is not a plain file; not unpacked")
+            raise DataError(archive, f"holds {short(info.name)!r}, which is not a plain file; not unpacked")
         members.append((info.name, info.size, lambda info=info: _open_tar(opened, info)))  # type: ignore[misc]
     return members
 
@@ -128,7 +144,9 @@ def _refuse_outside(archive: Path, folder: Path, name: str) -> None:
     pure = PurePosixPath(name.replace("\\", "/"))
     inside = (folder / name).resolve().is_relative_to(folder.resolve())
     if pure.is_absolute() or ".." in pure.parts or not inside or "\x00" in name:
-        raise DataError(archive, f"holds {name!r}, which leads outside the folder; nothing was unpacked")
+        raise DataError(
+            archive, f"holds {short(name)!r}, which leads outside the folder; nothing was unpacked"
+        )
 
 
 def _refuse_bomb(archive: Path, n_members: int, unpacked: int) -> None:

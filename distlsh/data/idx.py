@@ -19,6 +19,10 @@ from distlsh.errors import DataError
 IMAGES_MAGIC = b"\x00\x00\x08\x03"
 LABELS_MAGIC = b"\x00\x00\x08\x01"
 _ROWS_A_BLOCK = 4096
+_PIXELS_A_BLOCK = 1 << 22
+_MOST_PIXELS = 1 << 22
+"""Pixels of the largest image: of one block's rows all pixels are in memory."""
+
 _SUFFIXES = ("", ".gz", ".bz2", ".xz", ".zst")
 
 
@@ -56,24 +60,27 @@ class IdxReader:
 
     def blocks(self) -> Iterator[RowBlock]:
         """Yield the rows; DataError if a file is cut, damaged or of another shape."""
-        labels = self._read_labels()
-        with ByteSource(self.path, self._progress) as source:
-            n, height, width = _header(source, IMAGES_MAGIC, 3)
-            if n != len(labels):
-                raise DataError(self.path, f"holds {n} images, {self.labels_path.name} {len(labels)} labels")
+        with ByteSource(self.path, self._progress) as images, ByteSource(self.labels_path) as labels:
+            n, height, width = _header(images, IMAGES_MAGIC, 3)
+            (n_labelled,) = _header(labels, LABELS_MAGIC, 1)
+            if n != n_labelled:
+                raise DataError(self.path, f"holds {n} images, {self.labels_path.name} {n_labelled} labels")
+            if not 0 < height * width <= _MOST_PIXELS:
+                raise DataError(
+                    self.path, f"images of {height} x {width} pixels; from 1 to {_MOST_PIXELS:,} can be read"
+                )
             self.n_features = height * width
-            for first in range(0, n, _ROWS_A_BLOCK):
-                count = min(_ROWS_A_BLOCK, n - first)
-                pixels = np.frombuffer(_read_exactly(source, count * self.n_features), np.uint8)
-                yield self._block(pixels.reshape(count, self.n_features), labels[first : first + count])
-            self.text_bytes = source.n_bytes
+            rows = min(_ROWS_A_BLOCK, max(1, _PIXELS_A_BLOCK // self.n_features))
+            for first in range(0, n, rows):
+                yield self._read_block(images, labels, min(rows, n - first))
+            self.text_bytes = images.n_bytes
         self.n_rows = n
-        self.n_labels = int(labels.max()) + 1 if n else 0
 
-    def _read_labels(self) -> NDArray[np.uint8]:
-        with ByteSource(self.labels_path) as source:
-            (n,) = _header(source, LABELS_MAGIC, 1)
-            return np.frombuffer(_read_exactly(source, n), np.uint8)
+    def _read_block(self, images: ByteSource, labels: ByteSource, count: int) -> RowBlock:
+        pixels = np.frombuffer(_read_exactly(images, count * self.n_features), np.uint8)
+        ids = np.frombuffer(_read_exactly(labels, count), np.uint8)
+        self.n_labels = max(self.n_labels, int(ids.max()) + 1)
+        return self._block(pixels.reshape(count, self.n_features), ids)
 
     def _block(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> RowBlock:
         rows, columns = np.nonzero(pixels)

@@ -14,6 +14,9 @@ from distlsh.data.opening import open_dataset
 from distlsh.data.store import store_bytes
 from distlsh.data.streams import Progress
 
+_ROOM = 16
+"""Ids for each entry from which on only those that occur are counted."""
+
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 
@@ -64,8 +67,7 @@ def info(
 def dataset_info(dataset: Dataset) -> Info:
     """Return the statistics of an open data set."""
     nonzeros, labels = np.diff(dataset.indptr), np.diff(dataset.label_indptr)
-    counts = dataset.label_counts()
-    used = counts[counts > 0]
+    used = _counts(dataset)
     return Info(
         source=dataset.source,
         n_rows=dataset.n_rows,
@@ -112,7 +114,22 @@ def _max(sizes: Any) -> int:
     return int(sizes.max()) if len(sizes) else 0
 
 
+def _sparse(n_ids: int, n_entries: int) -> bool:
+    """Tell whether an array of all ids would be far larger than the data: a header may name any number."""
+    return n_ids > _ROOM * max(n_entries, 1 << 20)
+
+
+def _counts(dataset: Dataset) -> Any:
+    """Return the instances of each label that occurs."""
+    if _sparse(dataset.n_labels, len(dataset.labels)):
+        return np.unique(dataset.labels, return_counts=True)[1]
+    counts = dataset.label_counts()
+    return counts[counts > 0]
+
+
 def _n_used(dataset: Dataset) -> int:
+    if _sparse(dataset.n_features, len(dataset.indices)):
+        return len(np.unique(dataset.indices))
     seen = np.zeros(dataset.n_features, np.bool_)
     seen[dataset.indices] = True
     return int(np.count_nonzero(seen))

@@ -31,7 +31,7 @@ from distlsh.data.block import RowBlock
 from distlsh.data.dataset import Dataset
 from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
-from distlsh.files import read_json
+from distlsh.files import read_json, short
 from distlsh.folders import temporary_beside
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -175,15 +175,15 @@ def read_meta(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"{path}: no data store (meta.json is missing)") from None
     except (ValueError, KeyError, OSError) as error:
-        raise StoreError(f"{path}: meta.json is damaged ({error})") from error
+        raise StoreError(f"{path}: meta.json is damaged ({short(error)})") from error
     if content.get("version") != STORE_VERSION:
-        raise StoreError(f"{path}: store version {content.get('version')}, expected {STORE_VERSION}")
+        raise StoreError(f"{path}: store version {short(content.get('version'))}, expected {STORE_VERSION}")
     if checksum != _checksum(content):
         raise StoreError(f"{path}: meta.json does not match its checksum")
     try:
         check_meta(content)
     except ValueError as error:
-        raise StoreError(f"{path}: meta.json does not describe a store ({error})") from error
+        raise StoreError(f"{path}: meta.json does not describe a store ({short(error)})") from error
     return content
 
 

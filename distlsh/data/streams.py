@@ -12,6 +12,7 @@ import hashlib
 import io
 import lzma
 import queue
+import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,8 +23,15 @@ from typing import BinaryIO, cast
 from distlsh.errors import DataError
 
 BLOCK_BYTES = 4 << 20
-LINE_LIMIT = 1 << 30
-_ZSTD_INPUT = 1 << 16
+LINE_LIMIT = 1 << 25
+"""Bytes of the longest line: over two million features; a line is held in memory as a whole."""
+
+_ZSTD_INPUT = 1 << 11
+"""Bytes decompressed at a time: 4 bytes can stand for 128 KiB, so these for at most 64 MiB."""
+
+_XZ_INPUT = 1 << 16
+_WINDOW = 1 << 27
+"""Bytes that a decompressor may hold of what it has written: a file says how much it wants."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of the file done, bytes of the file)."""
@@ -46,7 +54,7 @@ class _ZstdReader(io.RawIOBase):
         import zstandard
 
         self._file = file
-        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._new = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj
         self._frame = self._new()
         self._fed = False
         self._rest = memoryview(b"")
@@ -75,15 +83,53 @@ class _ZstdReader(io.RawIOBase):
         return 0
 
 
+class _XzReader(io.RawIOBase):
+    """An xz file as a raw stream: several streams are read one after another, zeros between them left out.
+
+    `lzma.LZMAFile` would take all the memory that a file asks for.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stream: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        found = b""
+        while not found:
+            if self._stream is None or self._stream.eof:
+                data = self._next_stream()
+                if not data:
+                    return 0
+                self._stream = lzma.LZMADecompressor(memlimit=2 * _WINDOW)
+            else:
+                data = self._file.read(_XZ_INPUT) if self._stream.needs_input else b""
+                if not data and self._stream.needs_input:
+                    raise EOFError("xz stream ends early")
+            found = self._stream.decompress(data, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def _next_stream(self) -> bytes:
+        data = self._stream.unused_data if self._stream is not None else b""
+        while not (data := data.lstrip(b"\0")):
+            data = self._file.read(_XZ_INPUT)
+            if not data:
+                break
+        return data
+
+
 def _decompressor(file: BinaryIO, name: str | None) -> BinaryIO:
     if name == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
     if name == "bz2":
         return cast(BinaryIO, bz2.BZ2File(file))
     if name == "xz":
-        return cast(BinaryIO, lzma.LZMAFile(file))
+        return cast(BinaryIO, io.BufferedReader(_XzReader(file)))
     if name == "zstd":
-        return cast(BinaryIO, _ZstdReader(file))
+        return cast(BinaryIO, io.BufferedReader(_ZstdReader(file)))
     return file
 
 
@@ -99,8 +145,11 @@ def _damage_errors() -> tuple[type[BaseException], ...]:
 def open_file(path: Path) -> BinaryIO:
     """Open ``path`` for reading; a DataError names what is wrong with it."""
     try:
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise DataError(path, "is a folder; name the data file in it")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
+            raise DataError(path, "is no plain file, but a pipe, socket or device; write the data to a file")
         return path.open("rb")
     except FileNotFoundError:
         raise DataError(path, "no such file; check the path (relative to where the command runs)") from None
@@ -172,18 +221,21 @@ def text_blocks(source: ByteSource, block_bytes: int = BLOCK_BYTES) -> Iterator[
 
     A last line without a newline is given one.
     """
-    carry = b""
+    carry: list[bytes] = []
+    held = 0
     for data in _read_ahead(source, block_bytes):
         cut = data.rfind(b"\n") + 1
-        if cut == 0:
-            carry += data
-            if len(carry) > LINE_LIMIT:
-                raise DataError(source.path, f"a line is longer than {LINE_LIMIT:,} bytes; is this text?")
-            continue
-        yield carry + data[:cut] if carry else data[:cut]
-        carry = data[cut:]
+        first = data.find(b"\n") + 1 or len(data)
+        if held + first > LINE_LIMIT:
+            raise DataError(source.path, f"a line is longer than {LINE_LIMIT:,} bytes; is this text?")
+        if cut:
+            yield b"".join([*carry, data[:cut]]) if carry else data[:cut]
+            carry, held = [], 0
+        if cut < len(data):
+            carry.append(data[cut:] if cut else data)
+            held += len(data) - cut
     if carry:
-        yield carry + b"\n"
+        yield b"".join([*carry, b"\n"])
 
 
 def _read_ahead(source: ByteSource, block_bytes: int) -> Iterator[bytes]:

@@ -32,6 +32,12 @@ from distlsh.errors import DataError
 
 _BOM = b"\xef\xbb\xbf"
 _NO_LIMIT = 1 << 62
+_DIGITS = 18
+"""Most digits of a number in a header: what fits 64 bits."""
+
+_LOOKED_AT = 1 << 16
+"""Bytes of a first line that tell the format; words of a long one would take far more memory than it."""
+
 _MAX_ID = 2**31 - 2
 
 
@@ -46,15 +52,17 @@ class Header:
 
 def parse_header(line: bytes) -> Header | None:
     """Return the header in ``line``, or None if it is not three whole numbers."""
-    words = line.split()
-    if len(words) != 3 or not all(word.isdigit() for word in words):
+    words = line[:_LOOKED_AT].split(None, 3)
+    if len(words) != 3 or not all(word.isdigit() and len(word) <= _DIGITS for word in words):
         return None
     return Header(*(int(word) for word in words))
 
 
 def looks_like_svmlight(line: bytes) -> bool:
     """Return whether ``line`` can be a row, a comment or a blank line of svmlight."""
-    words = line.split(b"#")[0].split()
+    if len(line) > _LOOKED_AT:
+        line = line[:_LOOKED_AT].rpartition(b" ")[0]
+    words = line.split(b"#", 1)[0].split()
     first_is_label = bool(words) and b":" not in words[0]
     pairs = words[1:] if first_is_label else words
     return (bool(pairs) or b"#" in line or not words) and all(b":" in word for word in pairs)
@@ -254,6 +262,8 @@ class _BlockParser:
             p.NO_COLON: f"{token!r} has no colon: expected `feature:value`",
             p.BAD_VALUE: f"the value in {token!r} is not a number",
             p.NOT_FINITE: f"the value in {token!r} is not finite, or too large for float32",
+            p.SUM_NOT_FINITE: f"in the row that begins {token!r}, values of a repeated feature add up to "
+            "more than float32 holds",
         }[code]
 
     @property

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from distlsh.constants import TOP_K
+from distlsh.errors import ProtocolError
 from distlsh.protocol.reports import Evaluation
 
-Sums = list[float]
+MOST_LAYERS = 256
+
+Sums = Annotated[list[float], msgspec.Meta(min_length=TOP_K, max_length=TOP_K)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Counts = Annotated[list[Count], msgspec.Meta(max_length=MOST_LAYERS)]
 
 
-def _zeros() -> Sums:
+def _zeros() -> list[float]:
     return [0.0] * TOP_K
 
 
@@ -36,15 +41,15 @@ class LshSums(msgspec.Struct):
 
     ranking: RankingSums = msgspec.field(default_factory=RankingSums)
     output: bool = True  # the output layer has tables
-    top_1: int = 0  # rows that have an exact top-1
-    top_1_found: int = 0  # of these, the top-1 among the retrieved
-    top_10: int = 0  # places of the exact top-10, all rows
-    top_10_found: int = 0
-    retrieved: int = 0  # distinct labels retrieved, all rows
-    macs: int = 0  # multiply-adds: hidden layers and output rows scored
+    top_1: Count = 0  # rows that have an exact top-1
+    top_1_found: Count = 0  # of these, the top-1 among the retrieved
+    top_10: Count = 0  # places of the exact top-10, all rows
+    top_10_found: Count = 0
+    retrieved: Count = 0  # distinct labels retrieved, all rows
+    macs: Count = 0  # multiply-adds: hidden layers and output rows scored
     # of each hashed hidden layer: exactly active neurons, and those of them that its tables found
-    hidden: list[int] = msgspec.field(default_factory=list)
-    hidden_found: list[int] = msgspec.field(default_factory=list)
+    hidden: Counts = msgspec.field(default_factory=list)
+    hidden_found: Counts = msgspec.field(default_factory=list)
 
     def __add__(self, other: LshSums) -> LshSums:
         mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
@@ -57,9 +62,9 @@ class EvalSums(msgspec.Struct):
     Rows without labels are in none of them.
     """
 
-    n_rows: int = 0
+    n_rows: Count = 0
     exact: RankingSums = msgspec.field(default_factory=RankingSums)
-    macs: int = 0  # multiply-adds of exact inference
+    macs: Count = 0  # multiply-adds of exact inference
     lsh: LshSums | None = None  # None: no tables
 
     def __add__(self, other: EvalSums) -> EvalSums:
@@ -69,11 +74,27 @@ class EvalSums(msgspec.Struct):
         return EvalSums(self.n_rows + other.n_rows, self.exact + other.exact, self.macs + other.macs, lsh)
 
 
+def unpacked(data: bytes) -> EvalSums:
+    """Return the sums that a worker packed; ProtocolError if these are none."""
+    try:
+        sums = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not the result of an evaluation: {str(error)[:200]}") from error
+    if sums.lsh is not None and len(sums.lsh.hidden) != len(sums.lsh.hidden_found):
+        raise ProtocolError("not the result of an evaluation: as many hidden layers are found as there are")
+    return sums
+
+
+_decoder = msgspec.msgpack.Decoder(EvalSums)
+
+
 def _merged(a: Any, b: Any) -> Any:
     if isinstance(a, bool):
         return a and b
     if not isinstance(a, list):
         return a + b
+    if a and b and len(a) != len(b):
+        raise ProtocolError(f"evaluations of {len(a)} and of {len(b)} hashed layers cannot be added up")
     return [x + y for x, y in zip(a, b, strict=True)] if a and b else a or b
 
 

@@ -53,9 +53,9 @@ def check_shapes(arrays: Arrays, spec: HashSpec, n_rows: int, policy: str, *, bu
         raise StoreError(f"tables.ids is {what}; it needs four dimensions")
     sketch = "tables.sketch" in arrays
     for wanted in table_specs(spec, n_rows, ids.shape[3], policy=policy, sketch=sketch, buffers=buffers):
-        if wanted.name in ADDED_LATER and wanted.name not in arrays:
+        if buffers == 1 and wanted.name == GENERATION:
             continue
-        if wanted.name == GENERATION and buffers == 1:
+        if buffers > 1 and wanted.name in ADDED_LATER and wanted.name not in arrays:
             continue
         found = arrays.get(wanted.name)
         if found is None:

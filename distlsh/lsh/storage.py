@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ConfigError, ResourceError, StoreError, UsageError
-from distlsh.files import load_npy, read_json
+from distlsh.files import load_npy, read_json, short
 from distlsh.lsh.checks import check_contents, check_shapes
 from distlsh.lsh.layout import SHARED
 from distlsh.lsh.spec import HashSpec
@@ -70,7 +70,9 @@ def read_tables(path: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Arra
         entries = {name: _entry(manifest["arrays"][name]) for name in names}
         policy, manifest["seed"] = str(manifest["policy"]), int(manifest["seed"])
     except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
-        raise StoreError(f"{path / _MANIFEST}: does not describe tables ({error}); save them anew") from error
+        raise StoreError(
+            f"{path / _MANIFEST}: does not describe tables ({short(error)}); save them anew"
+        ) from error
     arrays = {name: _read_array(path / f"{name}.npy", entry, mmap, verify) for name, entry in entries.items()}
     try:
         named = {f"tables.{name}": array for name, array in arrays.items()}
@@ -80,7 +82,9 @@ def read_tables(path: Path, *, mmap: bool, verify: bool) -> tuple[dict[str, Arra
         if verify:
             check_contents(buffered, spec, n_rows, 0, policy)
     except StoreError as error:
-        raise StoreError(f"{path / _MANIFEST}: does not describe tables ({error}); save them anew") from None
+        raise StoreError(
+            f"{path / _MANIFEST}: does not describe tables ({short(error)}); save them anew"
+        ) from None
     return buffered, spec, manifest
 
 
@@ -143,12 +147,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: holds no tables ({_MANIFEST} is missing); name the folder saved"
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"{file}: cannot be read ({error}); save the tables anew") from error
+        raise StoreError(f"{file}: cannot be read ({short(error)}); save the tables anew") from error
     if manifest.get("format") != FORMAT:
         raise StoreError(f"{file}: is not of tables; name a folder that Tables.save wrote")
     if manifest.get("version") != VERSION:
         raise StoreError(
-            f"{file}: of version {manifest.get('version')}, this distlsh reads {VERSION}; "
+            f"{file}: of version {short(manifest.get('version'))}, this distlsh reads {VERSION}; "
             "save the tables anew"
         )
     return manifest
@@ -162,7 +166,7 @@ def _read_array(file: Path, entry: Mapping[str, Any], mmap: bool, verify: bool) 
             )
         array = load_npy(file, mmap=mmap)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{file}: cannot be read ({error}); save the tables anew") from error
+        raise StoreError(f"{file}: cannot be read ({short(error)}); save the tables anew") from error
     if list(array.shape) != entry["shape"] or array.dtype.str != entry["dtype"]:
         raise StoreError(
             f"{file}: {array.dtype}{list(array.shape)} is not what was saved; save the tables anew"

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from distlsh.config.schema import LshConfig
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
+from distlsh.evaluation.sums import unpacked
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Restart, Tuned
 
 T = TypeVar("T")
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Role = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Pid = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+Text = Annotated[str, msgspec.Meta(max_length=1 << 20)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A range of work for one worker: rows, labels or positions of the epoch's order."""
 
-    id: int
+    id: Number
     # init, pretrain, init_output, warm_start, warm_finish, train, evaluate_subset or evaluate_final
     kind: str
-    first: int
-    last: int
-    epoch: int = 0
-    first_sample: int = 0  # number of the first sample since the start of training
+    first: Number
+    last: Number
+    epoch: Number = 0
+    first_sample: Number = 0  # number of the first sample since the start of training
     lr_scale: float = 1.0  # all learning rates are multiplied by this
 
 
@@ -40,15 +47,15 @@ class StartRehash(msgspec.Struct, frozen=True, tag="start_rehash"):
     """Refresh the tables and answer `Rehashed`."""
 
     full: bool
-    samples: int
+    samples: Number
 
 
 class StartTuning(msgspec.Struct, frozen=True, tag="start_tuning"):
     """Choose hash functions that reach ``recall`` and answer `Chosen`."""
 
-    recall: float
-    number: int
-    samples: int
+    recall: Share
+    number: Number
+    samples: Number
 
 
 class UseTables(msgspec.Struct, frozen=True, tag="use_tables"):
@@ -74,41 +81,41 @@ ToChild = Assign | StartRehash | StartTuning | UseTables | HandBack | Stop
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """A child is ready for work."""
 
-    role: str
-    pid: int
+    role: Role
+    pid: Pid
     version: int = PROTOCOL_VERSION
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     """A child is alive."""
 
-    role: str
-    pid: int
+    role: Role
+    pid: Pid
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """A task is done; ``result`` is the packed sums of an evaluation, else empty."""
 
-    role: str
-    pid: int
-    task_id: int
+    role: Role
+    pid: Pid
+    task_id: Number
     result: bytes = b""
-    upto: int | None = None  # where the task ended; None: at its last
+    upto: Number | None = None  # where the task ended; None: at its last
 
 
 class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):
     """New tables are published."""
 
-    role: str
-    pid: int
+    role: Role
+    pid: Pid
     report: Rehash
 
 
 class Chosen(msgspec.Struct, frozen=True, tag="chosen"):
     """Hash functions are chosen: the settings of the configuration, with those in their places."""
 
-    role: str
-    pid: int
+    role: Role
+    pid: Pid
     lsh: LshConfig
     report: Tuned
 
@@ -116,9 +123,9 @@ class Chosen(msgspec.Struct, frozen=True, tag="chosen"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A child met an error that a restart would meet again."""
 
-    role: str
-    pid: int
-    traceback: str
+    role: Role
+    pid: Pid
+    traceback: Text
 
 
 class NonFinite(msgspec.Struct, frozen=True, tag="non_finite"):
@@ -129,9 +136,9 @@ class NonFinite(msgspec.Struct, frozen=True, tag="non_finite"):
     what      the finding in words
     """
 
-    role: str
-    pid: int
-    task_id: int
+    role: Role
+    pid: Pid
+    task_id: Number
     instance: int
     layer: str
     what: str
@@ -146,7 +153,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, tag="worker"):
     """What one worker did in one chunk of training."""
 
     role: str
-    task_id: int
+    task_id: Number
     samples: int
     busy_s: float
     loss_sum: float
@@ -171,8 +178,11 @@ def decode_to_child(data: bytes) -> ToChild:
 
 
 def decode_from_child(data: bytes) -> FromChild:
-    """Unpack a message of a child; ProtocolError if it is none."""
-    return _decode(_from_child, data)
+    """Unpack a message of a child; ProtocolError if it is none, or its result no sums."""
+    message = _decode(_from_child, data)
+    if isinstance(message, Done) and message.result:
+        unpacked(message.result)
+    return message
 
 
 def decode_metric(data: bytes) -> Metric:
@@ -183,5 +193,5 @@ def decode_metric(data: bytes) -> Metric:
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {str(error)[:200]}") from error

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
 from distlsh.data.dataset import Dataset
-from distlsh.evaluation.sums import EvalSums, to_evaluation
+from distlsh.evaluation.sums import EvalSums, to_evaluation, unpacked
 from distlsh.model.counters import Counter
 from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
@@ -237,7 +236,7 @@ class Coordinator:
     def _done(self, message: Done) -> None:
         self.meter.repeats.acknowledged(worker_index(message.role))
         if message.result:
-            self._sums = self._sums + msgspec.msgpack.decode(message.result, type=EvalSums)
+            self._sums = self._sums + unpacked(message.result)
         self._feed(ev.TaskDone(worker_index(message.role), message.task_id, message.upto))
 
     def _feed(self, event: ev.Event) -> None:

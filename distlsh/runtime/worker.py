@@ -97,10 +97,11 @@ class Worker:
         self._reader = self._output_reader()
 
     def do(self, task: Task) -> bytes:
-        """Do ``task`` and return its packed result, if it has one.
+        """Do ``task`` and return its packed result, if it has one; ProtocolError for rows that are not.
 
         ``upto`` tells where it ended, if that was before its last.
         """
+        self._check_range(task)
         seed = self._config.train.seed
         self._task_id = task.id
         self._non_finite.begin()
@@ -137,6 +138,15 @@ class Worker:
             case other:
                 raise ProtocolError(f"a task of unknown kind {other!r}")
         return b""
+
+    def _check_range(self, task: Task) -> None:
+        """Kernels take rows, labels and parts as they come: nothing beyond what there is may reach them."""
+        parts, labels, rows = self._setup.init_parts, self._setup.n_labels, self._train.n_rows
+        held = {"init": parts, "init_output": parts, "warm_finish": labels}.get(task.kind, rows)
+        if task.kind.startswith("evaluate"):
+            held = 0 if self._test is None else self._test.n_rows
+        if not 0 <= task.first <= task.last <= held:
+            raise ProtocolError(f"a task {task.kind} of [{task.first}, {task.last}), but there are {held}")
 
     def _eval_block(self) -> int:
         """Return the rows of a block: as BLAS likes it, but done before a heartbeat is missed."""

@@ -428,7 +428,7 @@ def test_raw_stream_reads_in_small_steps(tmp_path):
     """The zstd stream gives the same bytes whatever the size of the reads."""
     zstandard = pytest.importorskip("zstandard", reason="the zstd extra is not installed")
     data = np.random.default_rng(0).bytes(300_000)
-    stream = streams._ZstdReader(io.BytesIO(zstandard.ZstdCompressor().compress(data)))
+    stream = io.BufferedReader(streams._ZstdReader(io.BytesIO(zstandard.ZstdCompressor().compress(data))))
     found = b""
     while part := stream.read(70_001):
         found += part

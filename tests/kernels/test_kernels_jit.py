@@ -42,6 +42,8 @@ def test_kernels_import_each_other_in_the_one_form_that_the_digest_sees() -> Non
 def test_code_with_checked_bounds_has_a_cache_of_its_own(monkeypatch):
     """A build with NUMBA_BOUNDSCHECK=1 never loads kernels that were compiled without checks."""
     path = FOLDER / "rotation.py"
-    usual = cache_dir(path)
-    monkeypatch.setattr(config, "BOUNDSCHECK", 1)
-    assert cache_dir(path) != usual
+    folders = set()
+    for checked in (None, 0, 1):
+        monkeypatch.setattr(config, "BOUNDSCHECK", checked)
+        folders.add(cache_dir(path))
+    assert len(folders) == 2

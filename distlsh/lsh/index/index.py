@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from distlsh.errors import NotFittedError, StoreError, UsageError
+from distlsh.files import short
 from distlsh.lsh.index import inputs, settings, storage
 from distlsh.lsh.index.candidates import candidate_rows
 from distlsh.lsh.index.encoder import Encoder
@@ -297,7 +298,7 @@ class LSHIndex:
         try:
             index = cls(**params)
         except (TypeError, UsageError) as error:
-            raise StoreError(f"{path}: the index is damaged ({error}); save it again") from None
+            raise StoreError(f"{path}: the index is damaged ({short(error)}); save it again") from None
         index._state = _State(encoder, segments, next_id)
         return index
 

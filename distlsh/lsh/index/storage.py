@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import DistlshError, StoreError, UsageError
-from distlsh.files import load_npy, read_json
+from distlsh.files import load_npy, read_json, short
 from distlsh.lsh.index import arrays
 from distlsh.lsh.index.checks import check_encoder, check_segment
 from distlsh.lsh.index.encoder import Encoder
@@ -25,6 +25,7 @@ from distlsh.lsh.spec import HashSpec
 
 VERSION = 1
 _META = "index.json"
+_MOST_IDS = 1 << 62
 _PARTS = ("labels", "sketches", "details", "starts", "ids", "removed")
 _PROJECTION = ("offset", "vectors", "energy")
 
@@ -83,10 +84,12 @@ def load(
     try:
         meta = read_json(source / _META)
         if meta["version"] != VERSION:
-            raise StoreError(f"an index of version {meta['version']}; this distlsh reads {VERSION}")
+            raise StoreError(f"an index of version {short(meta['version'])}; this distlsh reads {VERSION}")
         read = _Reader(source, mmap)
         encoder = _encoder(meta, read)
         n_dims, next_id = int(meta["n_dims"]), int(meta["next_id"])
+        if not 0 <= next_id < _MOST_IDS or not meta["segments"]:
+            raise StoreError(f"next id {short(next_id)}, segments {short(meta['segments'])}")
         segments = tuple(_segment(meta, number, read) for number in range(len(meta["segments"])))
         check_encoder(encoder, n_dims, sparse=bool(meta["sparse"]))
         for number, segment in enumerate(segments):
@@ -95,7 +98,7 @@ def load(
     except FileNotFoundError as error:
         raise StoreError(f"{source}: no index, or not a whole one: {error}; save it again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, DistlshError) as error:
-        raise StoreError(f"{source}: the index is damaged ({error}); save it again") from error
+        raise StoreError(f"{source}: the index is damaged ({short(error)}); save it again") from error
 
 
 class _Reader:

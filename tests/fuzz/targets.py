@@ -1,0 +1,11 @@
+"""All targets, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz import config, files, folders, messages, text
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (*text.TARGETS, *files.TARGETS, *config.TARGETS, *messages.TARGETS, *folders.TARGETS)
+}
