@@ -43,9 +43,15 @@ def keys(tmp_path):
 
 
 @pytest.fixture
-def doors(keys, tmp_path, monkeypatch):
-    """A run's sockets with open ports for watchers and children, and less patience than a run's."""
-    monkeypatch.setattr(limits, "HANDSHAKE_S", 1.0)
+def patience():
+    """Seconds for a handshake: less than a run's."""
+    return 1.0
+
+
+@pytest.fixture
+def doors(keys, tmp_path, monkeypatch, patience):
+    """A run's sockets with open ports for watchers and children."""
+    monkeypatch.setattr(limits, "HANDSHAKE_S", patience)
     (tmp_path / "s").mkdir(mode=0o700)
     with ExitStack() as stack:
         context = new_context()
@@ -150,6 +156,7 @@ def test_a_raw_connection_reads_nothing_and_is_closed(doors, keys, said):
     assert heard(doors, keys[1], 5.0)
 
 
+@pytest.mark.parametrize("patience", [5.0])  # longer than it takes to connect them all
 def test_a_flood_of_connections_costs_little(doors, keys):
     """Of 1,000 open connections some are let wait, the others closed; memory and descriptors stay bounded."""
     descriptors, memory = len(os.listdir("/proc/self/fd")), resident()
