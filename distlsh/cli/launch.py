@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from distlsh._version import __version__
 from distlsh.cli.errors import FAILED, guarded
-from distlsh.errors import CheckpointError, UsageError
+from distlsh.errors import CheckpointError, DistlshError, UsageError
 
 if TYPE_CHECKING:
     from distlsh.config.schema import Config
@@ -125,12 +125,17 @@ def _check_resume(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, config: Config) -> int:
     from distlsh.runtime.processes import start_early, stop_early
+    from distlsh.runtime.stop_signals import StopNow, StopSignals
 
-    start_early(config)  # it loads the children's kernels while this process loads its own
-    try:
-        return _run_beside(args, config)
-    finally:
-        stop_early()
+    with StopSignals() as signals:  # while it imports, too; the run itself has its own
+        try:
+            start_early(config)  # it loads the children's kernels while this process loads its own
+            return _run_beside(args, config)
+        except StopNow:
+            raise DistlshError(f"{signals.name}: stopped at once") from None
+        finally:
+            signals.deaf = True
+            stop_early()
 
 
 def _run_beside(args: argparse.Namespace, config: Config) -> int:

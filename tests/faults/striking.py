@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
-import struct
 import time
 
 import psutil
 from watching import Watcher, child
 
-from distlsh.runtime.failpoints import PLACES, row_of
+from distlsh.runtime.failpoints import arm, row_of
 from distlsh.shm.names import SEGMENT_DIR
 
 
-def strike_at(role: str, point: int, number: int = signal.SIGKILL, *, n_workers: int = 2) -> None:
-    """Have ``role`` send itself a signal when it next comes past ``point``."""
+def strike_at(role: str, point: int, number: int = signal.SIGKILL) -> None:
+    """Have ``role`` of a run of two workers send itself a signal when it next comes past ``point``."""
     (segment,) = (p for p in SEGMENT_DIR.glob(f"distlsh-{os.getpid()}-*") if "-tables-" not in p.name)
-    with segment.open("r+b") as file, mmap.mmap(file.fileno(), 1 << 12) as line:
-        struct.pack_into("qq", line, row_of(role, n_workers) * PLACES * 8, 0, number)
-        struct.pack_into("q", line, row_of(role, n_workers) * PLACES * 8, point)
+    arm(segment, row_of(role, 2), point, number)
 
 
 def fork_server() -> psutil.Process:
@@ -61,7 +57,25 @@ class Steps(Watcher):
 
     def told(self, text: str) -> bool:
         """Tell whether a notice says ``text``."""
-        return any(text in notice.text for notice in self.notices)
+        return self.count(text) > 0
+
+    def count(self, text: str) -> int:
+        """Return how many notices say ``text``."""
+        return sum(text in notice.text for notice in self.notices)
+
+
+class OnceThere(Watcher):
+    """Does something as soon as the run has its segment and sockets, before any child is there."""
+
+    def __init__(self, do) -> None:
+        super().__init__()
+        self.act = do
+
+    def notice(self, notice):
+        super().notice(notice)
+        if self.act is not None and "published at" in notice.text:
+            act, self.act = self.act, None
+            act()
 
 
 def signalled(role: str, number: int = signal.SIGKILL):

@@ -78,7 +78,10 @@ class AtTheStart(Watcher):
         fork_server().send_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+STOPPED = pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, STOPPED], ids=["killed", "stopped"])
 def test_a_fork_server_struck_while_it_imports_is_replaced(config, tmp_path, number):
     """The children that were asked for come from the next one; none is counted as started again."""
     watcher = AtTheStart(number)
@@ -94,6 +97,7 @@ def test_a_fork_server_that_cannot_start_ends_the_run(config, tmp_path, monkeypa
         run(config(), run_dir=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_keeps_dying_ends_the_run(config, tmp_path):
     """More deaths than run.max_restarts allows end the run, with what was learned saved."""
     watcher = Steps(server(signal.SIGKILL), told("started another"), server(signal.SIGKILL))

@@ -7,6 +7,7 @@ import signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distlsh.constants import NO_MEMORY_CODE
 from distlsh.protocol import supervision as sv
 
 
@@ -95,42 +96,6 @@ def test_messages_of_a_process_before_are_ignored():
     assert s.children["a"].state is sv.ChildState.STARTING
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["spawn", "hello", "exit", "crash", "tick", "stop"]), st.sampled_from("ab")
-        ),
-        max_size=40,
-    )
-)
-def test_random_events_keep_one_process_a_role(events):
-    """Whatever happens, a role is spawned again only after its process is gone."""
-    s = supervisor(max_restarts=100)
-    alive: dict[str, int] = {}
-    asked = {role: 1 for role in "ab"}
-    pid = 10
-    for now, (kind, role) in enumerate(events):
-        if kind == "spawn" and asked[role]:
-            pid += 1
-            asked[role] -= 1
-            alive[role] = pid
-            actions = s.handle(sv.Spawned(role, pid), now)
-        elif kind == "hello" and role in alive:
-            actions = s.handle(sv.Seen(role, alive[role], hello=True), now)
-        elif kind == "exit" and role in alive:
-            actions = s.handle(sv.Exited(role, alive.pop(role), -9), now)
-        elif kind == "stop":
-            actions = s.handle(sv.StopAll(), now)
-        else:
-            actions = s.handle(sv.Tick(), now)
-        for action in actions:
-            if isinstance(action, sv.Spawn):
-                assert action.role not in alive and not s.stopping
-                asked[action.role] += 1
-        assert all(asked[r] + (r in alive) <= 1 for r in "ab")
-
-
 def test_restarts_are_counted_within_the_window():
     """Old restarts are forgotten: a child may die now and then for days, but not often."""
     s = running(max_restarts=2, restart_window_s=100.0)
@@ -154,3 +119,158 @@ def test_a_successor_tells_how_long_its_role_was_empty():
     recovered, ready = s.handle(sv.Seen("a", 11, hello=True), 3.5)
     assert isinstance(recovered, sv.Recovered) and ready == sv.Ready("a")
     assert (recovered.pid, recovered.down_s) == (11, 2.5) and "SIGKILL" in recovered.why
+
+
+def test_an_exit_of_its_own_before_the_hello_is_final():
+    """A child that cannot start is not tried again: the end of its log comes with GiveUp."""
+    s = supervisor(max_restarts=5)
+    s.start(0.0)
+    s.handle(sv.Spawned("a", 1), 0.1)
+    lost, give_up = s.handle(sv.Exited("a", 1, 3, log="no hat"), 0.2)
+    assert not lost.had_begun and "exited with code 3 before it was ready" in give_up.detail
+    assert give_up.detail.endswith("no hat")
+
+
+def test_a_crash_before_the_hello_is_tried_once_more():
+    """The same signal twice in a row is final; SIGKILL, or a hello in between, is not."""
+    for code, tries in ((-signal.SIGSEGV, 2), (-signal.SIGKILL, 6), (NO_MEMORY_CODE, 6), (None, 6)):
+        s = supervisor(max_restarts=5, roles=["a"])
+        s.start(0.0)
+        deaths = 0
+        while s.awaits("a"):
+            deaths += 1
+            s.handle(sv.Spawned("a", deaths), deaths)
+            actions = s.handle(sv.Exited("a", deaths, code), deaths + 0.5)
+        assert deaths == tries and isinstance(actions[-1], sv.GiveUp)
+
+
+def test_a_stopped_process_is_looked_for_and_killed():
+    """Who is quiet for three heartbeats is looked at now and then, and killed if it stands still."""
+    s = running()
+    s.handle(sv.Seen("b", 2), 2.5)
+    assert s.handle(sv.Tick(), 2.9) == []
+    assert s.handle(sv.Tick(), 3.0) == [sv.Look("a", 1)]
+    assert s.handle(sv.Tick(), 3.1) == []
+    assert s.handle(sv.Tick(), 3.3) == [sv.Look("a", 1)]
+    assert s.handle(sv.StandsStill("a", 1), 3.3) == [sv.Signal("a", 1, signal.SIGKILL)]
+    assert s.handle(sv.StandsStill("a", 1), 3.4) == []
+    lost, _ = s.handle(sv.Exited("a", 1, -9), 3.5)
+    assert "a signal had stopped it" in lost.why
+
+
+def test_a_pause_of_the_coordinator_is_nobodys_silence():
+    """Where nobody ticked for long, nobody could hear: the children's time begins where it stood."""
+    s = running()
+    s.handle(sv.Tick(), 1.0)
+    assert s.handle(sv.Tick(), 101.0) == []
+    assert s.handle(sv.Tick(), 101.9) == []
+    assert s.handle(sv.Tick(), 103.2) == [sv.Look("a", 1), sv.Look("b", 2)]
+
+
+def test_a_child_that_does_not_come_casts_doubt_on_the_server():
+    """Each second without an answer the server is doubted; after the start's timeout it is overdue."""
+    s = supervisor(roles=["a"], start_timeout_s=3.5)
+    s.start(0.0)
+    found = [(now, action) for now in range(1, 6) for action in s.handle(sv.Tick(), float(now))]
+    assert found == [(now, sv.DoubtServer(overdue=now == 4)) for now in range(1, 6)]
+    assert s.handle(sv.Unanswered("a"), 5.0) == [sv.Spawn("a")]
+
+
+def test_a_lost_server_is_replaced_within_limits():
+    """Its own error before it forked anything is final; signals count like those of a child."""
+    s = supervisor(roles=["a"])
+    assert isinstance(s.handle(sv.ServerLost(1), 0.0)[0], sv.GiveUp)
+    s.start(0.0)
+    s.handle(sv.Spawned("a", 1), 0.1)
+    (start,) = s.handle(sv.ServerLost(-9), 0.2)
+    assert isinstance(start, sv.StartServer) and "SIGKILL" in start.why
+    (give_up,) = s.handle(sv.ServerLost(-9), 0.3)
+    assert isinstance(give_up, sv.GiveUp) and "restarted 1 times" in give_up.detail
+    s.handle(sv.StopAll(), 0.4)
+    assert s.handle(sv.ServerLost(-9), 0.5) == []
+
+
+KINDS = ["answer", "unanswered", "hello", "seen", "exit", "crash", "still", "tick", "pause", "server", "stop"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("ab")), max_size=80),
+    st.sampled_from([0.0, 20.0]),
+)
+def test_random_events_keep_one_process_a_role(events, window_s):
+    """Whatever happens, at most one process a role is asked for or alive, and restarts stay in the limit."""
+    s = supervisor(max_restarts=3, restart_window_s=window_s)
+    world = Roles(s, window_s)
+    for kind, role in events:
+        if world.over:
+            break
+        world.happen(kind, role)
+    assert s.restarts == sum(len(times) for times in world.restarted.values())
+
+
+class Roles:
+    """Carries out what a supervisor decides, and checks it."""
+
+    def __init__(self, supervisor, window_s):
+        self.s, self.window_s = supervisor, window_s
+        self.now, self.pid, self.over = 0.0, 10, False
+        self.alive, self.hello = {}, set()
+        self.asked = {role: 0 for role in "ab"}
+        self.restarted = {role: [] for role in "ab"}
+        self.take(self.s.start(0.0), None)
+
+    def happen(self, kind, role):
+        self.now += 50.0 if kind == "pause" else 0.5
+        event = self.event(kind, role)
+        if event is not None:
+            self.take(self.s.handle(event, self.now), event)
+
+    def event(self, kind, role):
+        pid = self.alive.get(role)
+        if kind == "answer" and self.asked[role]:
+            self.pid += 1
+            self.asked[role], self.alive[role] = 0, self.pid
+            return sv.Spawned(role, self.pid)
+        if kind == "unanswered" and self.asked[role]:
+            self.asked[role] = 0
+            return sv.Unanswered(role)
+        if kind == "server":
+            return sv.ServerLost(-9) if self.now > 5 else None
+        if kind in ("tick", "pause", "stop"):
+            return sv.StopAll() if kind == "stop" else sv.Tick()
+        if pid is None:
+            return None
+        if kind == "exit":
+            del self.alive[role]
+            return sv.Exited(role, pid, -9)
+        if kind == "hello":
+            self.hello.add(pid)
+        seen = sv.Seen(role, pid, hello=kind == "hello")
+        return {"crash": sv.Crashed(role, pid, "boom"), "still": sv.StandsStill(role, pid)}.get(kind, seen)
+
+    def take(self, actions, event):
+        for action in actions:
+            match action:
+                case sv.Spawn(role):
+                    assert role not in self.alive and not self.asked[role] and not self.s.stopping
+                    self.asked[role] = 1
+                    if isinstance(event, sv.Exited):
+                        self.count(role)
+                case sv.Forget(role):
+                    assert self.asked[role] and self.s.stopping
+                    self.asked[role] = 0
+                case sv.Signal(role, pid) | sv.Look(role, pid):
+                    assert self.alive[role] == pid
+                    if isinstance(event, sv.Tick) and self.s.children[role].state is sv.ChildState.RUNNING:
+                        assert not isinstance(action, sv.Signal) or self.now > 10
+                case sv.Ready(role):
+                    assert self.alive[role] in self.hello
+                case sv.GiveUp():
+                    self.over = True
+
+    def count(self, role):
+        times = self.restarted[role]
+        times.append(self.now)
+        recent = [at for at in times if not self.window_s or self.now - at < self.window_s]
+        assert len(recent) <= 3
