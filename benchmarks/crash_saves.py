@@ -43,7 +43,7 @@ SETTINGS = (
     *("checkpoint.interval_s=0.2", "train.chunk_size=512", "run.report_s=0.2"),
 )
 _HIDDEN = ".tmp-*"
-_START_S = 120.0
+_START_S = 600.0  # kernels may be compiled first
 _POLL_S = 0.0002
 
 
