@@ -58,6 +58,7 @@ GROWING = ("metrics", "eval.jsonl", "logs")
 _FIELDS = re.compile(r"^(Rss|Pss|Anonymous|Private_Dirty):\s+(\d+) kB", re.MULTILINE)
 _PAIRS = 400  # samples a series has at most, when slopes are taken
 _END_S = 60.0
+_COMPILE_S = 900.0  # of a machine that is busy with other things
 
 
 class Series(msgspec.Struct):
@@ -180,7 +181,7 @@ def soak(
     target = Target(root, "run")
     try:
         target.start(config)
-        if not target.until(lambda: target.life.ear is not None and target.life.ear.training() is not None):
+        if not target.until(lambda: _trains(target), _COMPILE_S):
             raise DistlshError(f"the run does not train; its output is in {target.output}")
         rows, began = [], time.monotonic()
         while target.life.alive and time.monotonic() - began < 60 * minutes:
@@ -193,6 +194,11 @@ def soak(
         return rows, [*([f"exit code {code}"] if code != 130 else []), *target.left()]
     finally:
         target.close()
+
+
+def _trains(target: Target) -> bool:
+    ear = target.life.ear
+    return ear is not None and ear.training() is not None
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure:
