@@ -155,3 +155,46 @@ def test_smaller_rates_that_do_not_help_end_the_run(config, tmp_path):
     settings = diverging(config, "fall_back", lr=1e6, train={"max_fall_backs": 1, "fall_back_factor": 0.9})
     with pytest.raises(NonFiniteError, match=r"went back 1 times .* did not help"):
         run(settings, run_dir=tmp_path / "run")
+
+
+def test_training_goes_back_to_the_last_checkpoint(config, tmp_path):
+    """A rate that rises until it diverges: back to a checkpoint, a full refresh, smaller rates, the end."""
+    watcher = Watcher()
+    train = {"warmup": 0.9, "fall_back_factor": 0.05, "epochs": 3}
+    settings = diverging(config, "fall_back", lr=30.0, train=train, checkpoint={"interval": 1000})
+    summary = run(settings, observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.samples == 18_000
+    back = [text for text in texts(watcher, "info") if text.startswith("went back to checkpoint samples-")]
+    assert back and summary.fall_backs >= len(back)
+    fulls = [rehash.samples for rehash in watcher.rehashes if rehash.full]
+    assert len(fulls) >= 1 + len(back)
+    _, state = read_checkpoint(latest_checkpoint(tmp_path / "run").path)
+    assert state["position"]["lr_scale"] == pytest.approx(0.05**summary.fall_backs)
+    assert all_finite(tmp_path / "run")
+
+
+@pytest.mark.parametrize("policy", ["stop", pytest.param("skip", marks=pytest.mark.slow)])
+def test_a_bad_value_is_found_in_the_pretraining(poisoned, tmp_path, policy):
+    """The pretraining, which meets it first, names it or trains without it."""
+    changes = {"on_non_finite": policy}
+    settings, feature = poisoned(np.nan, train=changes, pretrain={"epochs": 2, "batch_size": 256})
+    found = rf"worker-\d: instance {ROW} of .* layer data: feature {feature} has the value nan"
+    if policy == "stop":
+        with pytest.raises(NonFiniteError, match=found + r".*samples of the pretraining"):
+            run(settings, run_dir=tmp_path / "run")
+        return
+    summary = run(settings, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.non_finite_samples >= 4
+    assert all_finite(tmp_path / "run") and summary.p_at_1 > 0.3
+
+
+@pytest.mark.slow
+def test_a_pretraining_that_diverges_falls_back(config, tmp_path):
+    """From the first values with a smaller rate of the pretraining, until the whole run completes."""
+    watcher = Watcher()
+    train = {"optimizer": "sgd", "lr": 0.5, "on_non_finite": "fall_back", "fall_back_factor": 1e-6}
+    pretrain = {"epochs": 1, "batch_size": 256, "lr": 1e36}
+    summary = run(config(train=train, pretrain=pretrain), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.fall_backs >= 1
+    assert any("training begins anew" in text for text in texts(watcher, "info"))
+    assert all_finite(tmp_path / "run")
