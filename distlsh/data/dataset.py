@@ -126,8 +126,12 @@ def _canonical_csr(features: Any) -> Any:
         matrix.sum_duplicates()
     bad = ~np.isfinite(matrix.data.astype(FLOAT, copy=False))
     if bad.any():
-        row = int(np.searchsorted(matrix.indptr, int(np.argmax(bad)), side="right")) - 1
-        raise ShapeError(f"features of row {row} hold NaN, infinity or a value too large for float32")
+        place = int(np.argmax(bad))
+        row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        raise ShapeError(
+            f"features of row {row} hold NaN, infinity or a value too large for float32: "
+            f"{matrix.data[place]} for feature {matrix.indices[place]}"
+        )
     return matrix
 
 

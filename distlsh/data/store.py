@@ -263,8 +263,14 @@ def _verify_ids(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
             )
     values = arrays["values"]
     for first in range(0, len(values), _CRC_BLOCK):
-        if not np.isfinite(values[first : first + _CRC_BLOCK]).all():
-            raise StoreError(f"{path / 'values'}.npy: holds NaN or infinity; parse the data again")
+        finite = np.isfinite(values[first : first + _CRC_BLOCK])
+        if not finite.all():
+            place = first + int(np.argmin(finite))
+            row = int(np.searchsorted(arrays["indptr"], place, side="right")) - 1
+            raise StoreError(
+                f"{path / 'values'}.npy: row {row} has {values[place]} for feature "
+                f"{arrays['indices'][place]}; parse the data again"
+            )
 
 
 def _verify_sample(path: Path, meta: dict[str, Any]) -> None:

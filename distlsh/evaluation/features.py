@@ -42,7 +42,7 @@ class FeatureRows:
     def block(self, first: int, last: int) -> Block:
         """Return rows ``first .. last`` as i8[m + 1], i4[nnz] and f4[nnz].
 
-        ShapeError, naming the row, if a number is not finite as float32.
+        ShapeError, naming row and feature, if a number is not finite as float32.
         """
         from scipy.sparse import csr_array
 
@@ -53,17 +53,23 @@ class FeatureRows:
         with np.errstate(over="ignore"):
             values = rows.data.astype(np.float32)
         indptr = rows.indptr.astype(np.int64)
-        _check_finite(values, indptr, first)
+        _check_finite(values, indptr, rows.indices, first)
         if self._unit:
             _scale_rows(values, indptr)
         return indptr, rows.indices.astype(np.int32), values
 
 
-def _check_finite(values: NDArray[np.float32], indptr: NDArray[np.int64], first: int) -> None:
+def _check_finite(
+    values: NDArray[np.float32], indptr: NDArray[np.int64], features: NDArray[Any], first: int
+) -> None:
     finite = np.isfinite(values)
     if not finite.all():
-        row = first + int(np.searchsorted(indptr, int(np.argmin(finite)), side="right")) - 1
-        raise ShapeError(f"X holds NaN, infinity or a number too large for float32 in row {row}; remove it")
+        place = int(np.argmin(finite))
+        row = first + int(np.searchsorted(indptr, place, side="right")) - 1
+        raise ShapeError(
+            f"X holds NaN, infinity or a number too large for float32 in row {row}, "
+            f"feature {features[place]}; remove it"
+        )
 
 
 def _scale_rows(values: NDArray[np.float32], indptr: NDArray[np.int64]) -> None:

@@ -192,7 +192,7 @@ def test_a_bad_value_is_found_in_the_pretraining(poisoned, tmp_path, policy):
 def test_a_pretraining_that_diverges_falls_back(config, tmp_path):
     """From the first values with a smaller rate of the pretraining, until the whole run completes."""
     watcher = Watcher()
-    train = {"optimizer": "sgd", "lr": 0.5, "on_non_finite": "fall_back", "fall_back_factor": 1e-6}
+    train = {"optimizer": "sgd", "lr": 0.5, "on_non_finite": "fall_back", "fall_back_factor": 1e-20}
     pretrain = {"epochs": 1, "batch_size": 256, "lr": 1e36}
     summary = run(config(train=train, pretrain=pretrain), observer=watcher, run_dir=tmp_path / "run")
     assert summary.status == "completed" and summary.fall_backs >= 1
