@@ -176,7 +176,7 @@ def test_unit_features_are_scaled_as_in_training(tmp_path: Path, features: np.nd
         ({"k": N_LABELS + 1}, ShapeError, "300 labels"),
         ({"method": "fast"}, UsageError, "exact, lsh"),
         ({"X": np.ones((2, 3))}, ShapeError, "3 features"),
-        ({"X": np.full((2, N_FEATURES), np.nan)}, ShapeError, "row 0"),
+        ({"X": np.full((2, N_FEATURES), np.nan)}, ShapeError, "row 0, feature 0"),
     ],
 )
 def test_wrong_requests_are_refused(saved, change: dict, error: type[Exception], message: str) -> None:

@@ -528,7 +528,7 @@ def crafted(source: Path, name: str, at: int, value: float, **sizes: int) -> Pat
         ("indptr", 1, -(2**63), "indices.npy: row 0"),
         ("indptr", 0, 1, "indices.npy: row 0"),
         ("label_indptr", 3, 2, "labels.npy: row 3"),
-        ("values", 1, np.inf, "NaN or infinity"),
+        ("values", 1, np.inf, "row 0 has inf for feature 4"),
     ],
 )
 def test_ids_out_of_range_are_refused_though_all_checksums_fit(source, name, at, value, what):
