@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from distlsh._version import __version__
 from distlsh.cli.errors import FAILED, guarded
+from distlsh.config.resuming import ALLOWED, may_change
 from distlsh.errors import CheckpointError, DistlshError, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from distlsh.protocol.reports import Summary
 
 PROGRAM = "distlsh-launch"
-
-_RESUMABLE = ("run.", "eval.", "checkpoint.")
-"""Groups that may change when a run is resumed; the others would make it another run."""
 
 _EPILOG = """\
 examples:
@@ -114,10 +112,10 @@ def _check_resume(args: argparse.Namespace) -> None:
                 f"--resume and {name} exclude each other: a resumed run keeps its configuration and directory"
             )
     for override in args.overrides:
-        if not override.startswith(_RESUMABLE):
+        if not may_change(override.partition("=")[0].strip()):
             raise UsageError(
                 f"--set {override}: a resumed run goes on with the settings it began with; "
-                f"only {', '.join(group + '*' for group in _RESUMABLE)} may change"
+                f"only {ALLOWED} may change"
             )
     if not (args.resume / "config.yaml").is_file():
         raise CheckpointError(f"--resume {args.resume}: not a run directory: it has no config.yaml")

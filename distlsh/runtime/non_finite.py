@@ -129,7 +129,7 @@ class Numbers:
 
     def _advice(self, layer: str) -> str:
         if layer == DATA:
-            return "mend the data, or leave such samples out: train.on_non_finite: skip"
+            return "mend the data, or leave such samples out: --resume with --set train.on_non_finite=skip"
         group = "pretrain" if self._machine.position.stage == PRETRAIN else "train"
         scaled = group == "pretrain" or self._config.model.normalize
         scale = f" or {'model' if group == 'train' else group}.scale" if scaled else ""
@@ -137,7 +137,7 @@ class Numbers:
         again = (
             " and start again"
             if self._policy == "fall_back"
-            else (" and start again, or let the run do it: train.on_non_finite: fall_back")
+            else " and start again, or let the run do it: --resume with --set train.on_non_finite=fall_back"
         )
         return f"lower {group}.lr (now {rate:g}){scale}{again}"
 

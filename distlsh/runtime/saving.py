@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from numpy.typing import NDArray
 
+from distlsh.config.resuming import fixed
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
 from distlsh.errors import CheckpointError
@@ -151,7 +152,8 @@ class Saver:
         if self._chosen is not None:  # of the output's tables, what was asked for must be the same
             now.pop("lsh")
         for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
-            now[f"config.{group}"], saved[f"config.{group}"] = settings[group], before[group]
+            now[f"config.{group}"] = fixed(group, settings[group])
+            saved[f"config.{group}"] = fixed(group, before[group])
         found = [
             line for what in now for line in differences(what, saved[what], msgspec.to_builtins(now[what]))
         ]

@@ -68,13 +68,22 @@ def all_finite(run_dir):
 
 
 def test_a_bad_value_stops_the_run_with_its_place(poisoned, tmp_path):
-    """By default the error names worker, instance, layer and feature, and nothing bad was learned."""
-    settings, feature = poisoned(np.nan, model={"warm_start": False}, run={"workers": 1})
+    """By default the error names worker, instance, layer and feature, and nothing bad was learned.
+
+    The run goes on, from its last checkpoint, once it is told to leave the instance out.
+    """
+    settings, feature = poisoned(
+        np.nan, model={"warm_start": False}, run={"workers": 1}, checkpoint={"interval": 512}
+    )
     with pytest.raises(NonFiniteError) as caught:
         run(settings, run_dir=tmp_path / "run")
     assert f"worker-0: instance {ROW} of" in str(caught.value)
     assert f"layer data: feature {feature} has the value nan" in str(caught.value)
-    assert "train.on_non_finite: skip" in str(caught.value)
+    assert "--resume with --set train.on_non_finite=skip" in str(caught.value)
+    train = msgspec.structs.replace(settings.train, on_non_finite="skip")
+    resumed = run(msgspec.structs.replace(settings, train=train), resume=tmp_path / "run")
+    assert resumed.status == "completed" and resumed.samples == 12_000
+    assert resumed.non_finite_samples == settings.train.epochs
 
 
 def test_a_bad_value_stops_the_run_in_its_warm_start(poisoned, tmp_path):
