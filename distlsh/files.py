@@ -24,10 +24,11 @@ _ALIGNED = 16
 """Where numbers may begin in a file, so that a map of it can be computed with."""
 
 
-def short(found: object) -> str:
-    """Return what was found as messages show it: the beginning of a long text."""
+def short(found: object, most: int = _SHOWN) -> str:
+    """Return what was found as messages show it: in one line, the beginning of a long text."""
     text = str(found)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def read_text(path: Path, limit: int = JSON_BYTES) -> str:

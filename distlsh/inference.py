@@ -26,6 +26,7 @@ from distlsh.evaluation.propensity import inv_propensity
 from distlsh.evaluation.ranker import ExactRanker
 from distlsh.evaluation.sums import EvalSums, to_evaluation
 from distlsh.evaluation.tables import TRAINED, Effort, TableView, lsh_topk
+from distlsh.files import short
 from distlsh.lsh.checks import check_arrays
 from distlsh.lsh.spec import HashSpec
 from distlsh.lsh.stats import TableStats
@@ -79,17 +80,20 @@ class Model:
         """
         found = latest_checkpoint(Path(path), verify=verify).path
         arrays, state = read_checkpoint(found, verify=False, mmap=True)
-        if state.get("position", {}).get("stage") == PRETRAIN:
+        position = state.get("position", {})
+        if isinstance(position, dict) and position.get("stage") == PRETRAIN:
             raise CheckpointError(
                 f"{found}: saved in the pretraining, before the output rows had values: it cannot predict; "
                 f"go on with: distlsh-launch --resume {found.parent.parent}"
             )
         try:
+            msgspec.convert(position, dict[str, Any])
             _check(arrays, state, contents=verify)
             return cls(found, arrays, state)
         except (KeyError, TypeError, ValueError, AttributeError, StoreError, UsageError) as error:
             raise CheckpointError(
-                f"{found}: does not describe a model ({error!r}); load it with the distlsh that wrote it"
+                f"{found}: does not describe a model ({short(repr(error))}); "
+                "load it with the distlsh that wrote it"
             ) from error
 
     @property

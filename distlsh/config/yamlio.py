@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from distlsh.errors import ConfigError
+from distlsh.files import short as shown
 
 KeyPath = tuple[str, ...]
 
@@ -189,14 +190,14 @@ def dotted(path: KeyPath) -> str:
 
 
 def short(text: str) -> str:
-    """Return a text as messages show it: the beginning of a long one."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    """Return a name or value as messages show it."""
+    return shown(text, _SHOWN)
 
 
 def _yaml_message(error: yaml.YAMLError, source: str, lines: bool) -> str:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
+    what = shown(getattr(error, "problem", None) or " ".join(str(error).split()))
     context = getattr(error, "context", None)
     place = Place(source, mark.line + 1 if lines and mark is not None else None)
-    detail = f"{what}, {context}" if context else what
+    detail = f"{what}, {shown(context)}" if context else what
     return f"{place}: not YAML: {detail}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distlsh.constants import FLOAT, ID, OFFSET
 from distlsh.data.block import F4, I4, I8
 from distlsh.errors import ShapeError
+from distlsh.lsh.rows import as_csr
 
 _COUNT_BLOCK = 1 << 22
 
@@ -114,13 +115,13 @@ def _reopen(path: Path, n_features: int, n_labels: int) -> Dataset:
 
 
 def _canonical_csr(features: Any) -> Any:
-    from scipy.sparse import csr_array, issparse
+    from scipy.sparse import issparse
 
     if not issparse(features):
         features = np.asarray(features)
         if features.ndim != 2:
             raise ShapeError(f"features have {features.ndim} dimensions; expected rows x features")
-    matrix = csr_array(features)
+    matrix = as_csr(features)
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
         matrix.sum_duplicates()
@@ -143,7 +144,7 @@ def _label_arrays(labels: Any, n_rows: int) -> tuple[NDArray[Any], NDArray[Any],
         return np.zeros(n_rows + 1, OFFSET), np.zeros(0, ID), 0
     if issparse(labels):
         indicator: Any = labels
-        matrix = indicator.tocsr(copy=True)
+        matrix = as_csr(indicator, copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
         _same_rows(matrix.shape[0], n_rows)

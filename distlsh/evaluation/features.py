@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distlsh.errors import ShapeError
+from distlsh.lsh.rows import as_csr
 
 Block = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
@@ -20,10 +21,10 @@ class FeatureRows:
 
         unit  scale each row to Euclidean norm 1; rows of norm 0 stay
         """
-        from scipy.sparse import csr_array, issparse
+        from scipy.sparse import issparse
 
         is_sparse = issparse(X)
-        self._X: Any = csr_array(X) if is_sparse else np.asarray(X)
+        self._X: Any = as_csr(X) if is_sparse else np.asarray(X)
         self._unit = unit
         if self._X.ndim != 2:
             raise ShapeError(

@@ -8,6 +8,7 @@ import msgspec
 
 from distlsh.constants import TOP_K
 from distlsh.errors import ProtocolError
+from distlsh.files import short
 from distlsh.protocol.reports import Evaluation
 
 MOST_LAYERS = 256
@@ -79,7 +80,7 @@ def unpacked(data: bytes) -> EvalSums:
     try:
         sums = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(f"not the result of an evaluation: {str(error)[:200]}") from error
+        raise ProtocolError(f"not the result of an evaluation: {short(error)}") from error
     if sums.lsh is not None and len(sums.lsh.hidden) != len(sums.lsh.hidden_found):
         raise ProtocolError("not the result of an evaluation: as many hidden layers are found as there are")
     return sums

@@ -14,6 +14,33 @@ Floats = NDArray[np.float32]
 _MAX_DIMS = np.iinfo(np.int32).max
 
 
+def check_csr(matrix: Any) -> None:
+    """Raise ShapeError unless the indices of a SciPy CSR array lie in its rows and columns.
+
+    SciPy only looks if asked; its own methods, such as ``sum_duplicates``, trust them.
+    """
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise _unfit(error) from None
+
+
+def as_csr(X: Any, *, copy: bool = False) -> Any:
+    """Return a SciPy CSR array of ``X``, sparse or dense in two dimensions; ShapeError as `check_csr`."""
+    from scipy.sparse import csr_array
+
+    try:
+        found = csr_array(X, copy=copy)
+    except ValueError as error:
+        raise _unfit(error) from None
+    check_csr(found)
+    return found
+
+
+def _unfit(error: ValueError) -> ShapeError:
+    return ShapeError(f"a sparse array whose indices do not fit it: {error}; make the array anew")
+
+
 class SparseRows(NamedTuple):
     """Rows by their non-zeros.
 
@@ -40,6 +67,7 @@ class SparseRows(NamedTuple):
         if X.shape[1] > _MAX_DIMS:
             raise ShapeError(f"rows of {X.shape[1]} columns; at most {_MAX_DIMS} can be numbered")
         found = X.tocsr()
+        check_csr(found)
         if not found.has_canonical_format:
             found = found.copy() if found is X else found
             found.sum_duplicates()

@@ -10,12 +10,15 @@ from distlsh.config.schema import LshConfig
 from distlsh.constants import PROTOCOL_VERSION
 from distlsh.errors import ProtocolError
 from distlsh.evaluation.sums import unpacked
+from distlsh.files import short
 from distlsh.protocol.reports import Evaluation, Notice, Rehash, Report, Restart, Tuned
 
 T = TypeVar("T")
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 Role = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+WorkerRole = Annotated[str, msgspec.Meta(pattern=r"^worker-[0-9]{1,6}$")]
+RehasherRole = Annotated[str, msgspec.Meta(pattern=r"^rehasher$")]
 Pid = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Text = Annotated[str, msgspec.Meta(max_length=1 << 20)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -96,7 +99,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """A task is done; ``result`` is the packed sums of an evaluation, else empty."""
 
-    role: Role
+    role: WorkerRole
     pid: Pid
     task_id: Number
     result: bytes = b""
@@ -106,7 +109,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):
     """New tables are published."""
 
-    role: Role
+    role: RehasherRole
     pid: Pid
     report: Rehash
 
@@ -114,7 +117,7 @@ class Rehashed(msgspec.Struct, frozen=True, tag="rehashed"):
 class Chosen(msgspec.Struct, frozen=True, tag="chosen"):
     """Hash functions are chosen: the settings of the configuration, with those in their places."""
 
-    role: Role
+    role: RehasherRole
     pid: Pid
     lsh: LshConfig
     report: Tuned
@@ -136,7 +139,7 @@ class NonFinite(msgspec.Struct, frozen=True, tag="non_finite"):
     what      the finding in words
     """
 
-    role: Role
+    role: WorkerRole
     pid: Pid
     task_id: Number
     instance: int
@@ -194,4 +197,4 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {str(error)[:200]}") from error
+        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {short(error)}") from error

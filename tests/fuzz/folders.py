@@ -33,7 +33,8 @@ Files = dict[str, bytes]
 _DESCR = re.compile(rb"'descr': '([^']{3})'")
 
 
-def _read_all(folder: Path) -> Files:
+def read_all(folder: Path) -> Files:
+    """Return all files below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -48,7 +49,7 @@ def _seeds(name: str) -> tuple[Files, ...]:
     try:
         for number, make in enumerate(_MAKE[name]):
             make(folder / str(number))
-        return tuple(_read_all(folder / str(number)) for number in range(len(_MAKE[name])))
+        return tuple(read_all(folder / str(number)) for number in range(len(_MAKE[name])))
     finally:
         shutil.rmtree(folder)
 
@@ -175,7 +176,7 @@ def _maker(kind: str, fit: Callable[[Files], Files]) -> Callable[[Random], bytes
         mutator = Mutator(random, (b"{", b"[" * 2000, b'"', b"null", b"1e999", b"NaN"))
         for _ in range(random.randint(1, 2)):
             name = random.choice(list(files))
-            files[name] = _changed(random, mutator, name, files[name])
+            files[name] = changed(random, mutator, name, files[name])
         if random.random() < 0.03:
             del files[random.choice(list(files))]
         return msgspec.msgpack.encode(fit(files) if random.random() < 0.85 else files)
@@ -183,7 +184,8 @@ def _maker(kind: str, fit: Callable[[Files], Files]) -> Callable[[Random], bytes
     return make
 
 
-def _changed(random: Random, mutator: Mutator, name: str, data: bytes) -> bytes:
+def changed(random: Random, mutator: Mutator, name: str, data: bytes) -> bytes:
+    """Return a file with a change to its numbers, its values or its bytes."""
     way = random.random()
     if name.endswith(".npy") and way < 0.8:
         try:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from tests.fuzz import config, files, folders, messages, text
+from tests.fuzz import checkpoints, config, files, folders, messages, text
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (*text.TARGETS, *files.TARGETS, *config.TARGETS, *messages.TARGETS, *folders.TARGETS)
+    for target in (
+        *text.TARGETS,
+        *files.TARGETS,
+        *config.TARGETS,
+        *messages.TARGETS,
+        *folders.TARGETS,
+        *checkpoints.TARGETS,
+    )
 }

@@ -57,3 +57,17 @@ def test_bytes_that_would_break_a_decoder_are_no_message(data):
     for decode in (decode_from_child, decode_to_child):
         with pytest.raises(ProtocolError):
             decode(data)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Done(role="rehasher", pid=7, task_id=0),
+        Done(role="worker-", pid=7, task_id=0),
+        Done(role="worker-9x", pid=7, task_id=0),
+    ],
+)
+def test_only_workers_finish_tasks(message):
+    """A rehasher that says it has done a task is not asked for its number."""
+    with pytest.raises(ProtocolError, match="role"):
+        decode_from_child(encode(message))

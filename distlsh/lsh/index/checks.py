@@ -49,11 +49,11 @@ def _check_sets(encoder: Encoder, n_dims: int, sparse: bool) -> None:
 
 
 def check_segment(
-    segment: Segment, number: int, encoder: Encoder, n_dims: int, next_id: int, *, verify: bool
+    segment: Segment, number: int, encoder: Encoder, n_dims: int, ids: tuple[int, int], *, verify: bool
 ) -> None:
     """Raise StoreError, naming the array, unless searches, additions and removals can trust a segment.
 
-    next_id  labels lie below
+    ids      labels lie from the first up to below the second: those of one segment behind those of another
     verify   look at all labels, ids and places too, not only at shapes and types
     """
     n, spec = len(segment.labels) if segment.labels.ndim else 0, encoder.spec
@@ -69,7 +69,7 @@ def check_segment(
         _check(f"{number}.{name}", getattr(segment, name), shape, dtype)
     _check_rows(segment, number, n, n_dims)
     if verify:
-        _verify(segment, number, n, next_id)
+        _verify(segment, number, n, *ids)
 
 
 def _check_rows(segment: Segment, number: int, n: int, n_dims: int) -> None:
@@ -83,10 +83,10 @@ def _check_rows(segment: Segment, number: int, n: int, n_dims: int) -> None:
     _check(f"{number}.values", rows.values, (entries,), np.float32)
 
 
-def _verify(segment: Segment, number: int, n: int, next_id: int) -> None:
+def _verify(segment: Segment, number: int, n: int, first_id: int, next_id: int) -> None:
     labels = segment.labels
-    if n and (labels[0] < 0 or labels[-1] >= next_id or (np.diff(labels) <= 0).any()):
-        raise StoreError(f"{number}.labels do not ascend between 0 and the next id, {next_id}")
+    if n and (labels[0] < first_id or labels[-1] >= next_id or (np.diff(labels) <= 0).any()):
+        raise StoreError(f"{number}.labels do not ascend between {first_id} and the next id, {next_id}")
     for table in range(len(segment.ids)):
         ids, starts = segment.ids[table], segment.starts[table]
         met = np.zeros(n, np.bool_)

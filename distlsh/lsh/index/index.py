@@ -378,8 +378,8 @@ class LSHIndex:
         usual = k + max(math.ceil(_SPARE[0] * k), _SPARE[1])
         exact = next((n for n in (n_rerank, self.n_rerank) if n is not None), usual)
         for name, value in (("n_probes", probes), ("max_candidates", most), ("n_rerank", exact)):
-            if value < 0:
-                raise UsageError(f"{name} is {value}; it must be 0 or more")
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise UsageError(f"{name} is {short(value)}; it must be a whole number, 0 or more")
         return Effort(probes, most, exact)
 
     def _search(self, state: _State, queries: Rows, k: int, effort: Effort) -> tuple[Labels, Floats]:

@@ -92,8 +92,10 @@ def load(
             raise StoreError(f"next id {short(next_id)}, segments {short(meta['segments'])}")
         segments = tuple(_segment(meta, number, read) for number in range(len(meta["segments"])))
         check_encoder(encoder, n_dims, sparse=bool(meta["sparse"]))
+        first_id = 0
         for number, segment in enumerate(segments):
-            check_segment(segment, number, encoder, n_dims, next_id, verify=verify)
+            check_segment(segment, number, encoder, n_dims, (first_id, next_id), verify=verify)
+            first_id = int(segment.labels[-1]) + 1 if len(segment.labels) else first_id
         return dict(meta["params"]), encoder, segments, next_id
     except FileNotFoundError as error:
         raise StoreError(f"{source}: no index, or not a whole one: {error}; save it again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any
 
 from distlsh.errors import UsageError
@@ -14,9 +15,9 @@ def n_threads(n_jobs: int | None) -> int:
     """Return how many threads ``n_jobs`` asks for: None or -1 means one for each core."""
     if n_jobs is None or n_jobs == -1:
         return len(os.sched_getaffinity(0))
-    if n_jobs < 1:
-        raise UsageError(f"n_jobs is {n_jobs}; give a number of threads, or None or -1 for one a core")
-    return n_jobs
+    if not isinstance(n_jobs, Integral) or n_jobs < 1:
+        raise UsageError(f"n_jobs is {n_jobs!r}; give a number of threads, or None or -1 for one a core")
+    return int(n_jobs)
 
 
 def over(work: Callable[..., Any], parts: Iterable[tuple[Any, ...]], threads: int) -> None:
