@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from distlsh.data import Dataset
-from distlsh.errors import ShapeError
+from distlsh.errors import ShapeError, UsageError
 from distlsh.evaluation.features import FeatureRows
 from distlsh.lsh import Hasher, HashSpec
 from distlsh.lsh.index import LSHIndex
@@ -73,3 +73,19 @@ def test_sparse_arrays_that_do_not_fit_themselves_are_refused(what):
     for call in calls:
         with pytest.raises(ShapeError, match="indices do not fit"):
             call()
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_long_vectors_are_indexed_or_refused_with_what_to_do(sparse):
+    """Products of vectors of length 1e18 overflow float32; differences of those of 3e38 do."""
+    rows = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32) * np.float32(1e18)
+    rows[::2] *= -1
+    given = csr_array(rows) if sparse else rows
+    ids, _ = LSHIndex(metric="euclidean", n_jobs=1).fit(given).search(given, 1)
+    assert (ids[:, 0] == np.arange(50)).all()
+    with np.errstate(all="ignore"):
+        longest = np.sign(rows) * np.float32(3.4e38)
+        try:
+            LSHIndex(metric="euclidean", n_jobs=1).fit(csr_array(longest) if sparse else longest)
+        except UsageError as error:
+            assert "scale them down" in str(error)

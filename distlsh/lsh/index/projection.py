@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from distlsh.errors import UsageError
 from distlsh.lsh.rows import Floats, Rows, SparseRows
 
 SAMPLE = 16_384
@@ -40,9 +41,17 @@ class Projection:
 
     @classmethod
     def fit(cls, sample: Rows, n_components: int, seed: int) -> Projection:
-        """Return the leading components of ``sample`` [m, n_dims]; at most n_dims."""
+        """Return the leading components of ``sample`` [m, n_dims]; at most n_dims.
+
+        UsageError for vectors whose products no number holds.
+        """
         rows = _Centred(sample)
-        values, vectors = rows.components(min(n_components, rows.n_dims), seed)
+        try:
+            values, vectors = rows.components(min(n_components, rows.n_dims), seed)
+        except np.linalg.LinAlgError:  # what is not finite has no directions
+            raise UsageError(
+                "the vectors are so long that their products overflow; scale them down"
+            ) from None
         energy = np.cumsum(values) / rows.variance if rows.variance > 0 else np.ones(len(values))
         return cls(rows.mean @ vectors, vectors, np.minimum(energy, 1.0))
 
@@ -66,6 +75,16 @@ def _matrix(rows: Rows) -> Any:
     return csr_array(parts, shape=(rows.n_rows, rows.n_dims))
 
 
+def _products(columns: Floats) -> NDArray[np.float64]:
+    """Return the inner products f8[d, d] of the columns of f4[m, d]; of long ones in twice the precision."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = (columns.T @ columns).astype(np.float64)
+    if not np.isfinite(found).all():
+        wide = columns.astype(np.float64)
+        found = wide.T @ wide
+    return found
+
+
 class _Centred:
     """Rows less their mean, dense or sparse; sparse ones are never made dense."""
 
@@ -85,7 +104,7 @@ class _Centred:
         """Return the ``n`` largest squared singular values and their right vectors, as columns."""
         if self.n_dims <= _EXACT_DIMS and not isinstance(self._rows, csr_array):
             centred = self._rows - self.mean
-            values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+            values, vectors = np.linalg.eigh(_products(centred))
             chosen = vectors[:, ::-1][:, :n]
             return np.maximum(values[::-1][:n], 0.0), np.ascontiguousarray(chosen, np.float32)
         return self._approximate(n, np.random.default_rng(seed))
@@ -99,7 +118,7 @@ class _Centred:
         if right.shape[1] < n:
             more = random.standard_normal((self.n_dims, n - right.shape[1])).astype(np.float32)
             right = np.linalg.qr(np.concatenate([right, more], axis=1))[0]
-        values, turn = np.linalg.eigh((products := self._times(right)).T @ products)
+        values, turn = np.linalg.eigh(_products(self._times(right)))
         vectors = right @ turn[:, ::-1][:, :n]
         return np.maximum(values[::-1][:n].astype(np.float64), 0.0), np.ascontiguousarray(vectors, np.float32)
 
