@@ -49,7 +49,7 @@ class Causes:
         before, self._kills = self._kills, memory_kills()
         if before is None or self._kills is None:
             return f"perhaps the system ran out of memory: then {_LOWER}"
-        return f"the system ran out of memory and ended it: {_LOWER}" if self._kills > before else ""
+        return f"the system ran out of memory meanwhile: {_LOWER}" if self._kills > before else ""
 
     def _place(self, role: str) -> str:
         found = _PLACE.search(self._written(role))
@@ -97,5 +97,11 @@ def _group_files() -> list[Path]:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    # Only the second version's line has neither number nor controllers.
-    return [Path(f"/sys/fs/cgroup{line[3:]}/memory.events") for line in lines if line.startswith("0::")]
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:  # the second version's line
+            found.append(Path(f"/sys/fs/cgroup{group}/memory.events"))
+        elif "memory" in controllers.split(","):
+            found.append(Path(f"/sys/fs/cgroup/memory{group}/memory.oom_control"))
+    return found

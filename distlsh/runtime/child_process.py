@@ -36,6 +36,7 @@ class ChildProcess:
         self._dead_since: float | None = None
         os.set_blocking(status, False)
         os.set_blocking(lease, False)
+        self._send()
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when something happens: an answer, or the end."""

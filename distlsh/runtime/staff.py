@@ -102,8 +102,7 @@ class Staff:
 
     def hear(self) -> list[News]:
         """Return the messages that arrived from present children, and who became ready."""
-        self._take_answers()  # before what the new ones say
-        news: list[News] = []
+        news = self._take_answers()  # before what the new ones say
         for message in self._control.receive():
             if isinstance(message, Garbage):
                 news += self._refused(message)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 
 import pytest
 from striking import Steps, fork_server, signalled
 from watching import Watcher
 
 from distlsh.errors import ChildError, DistlshError
+from distlsh.protocol.messages import Hello
+from distlsh.runtime.child_process import ChildProcess
 from distlsh.runtime.launch import run
+from distlsh.transport.control import ControlServer
 
 LONG = {"epochs": 12}
 
@@ -88,6 +92,27 @@ def test_a_fork_server_struck_while_it_imports_is_replaced(config, tmp_path, num
     summary = run(config(), observer=watcher, run_dir=tmp_path / "run")
     assert summary.status == "completed" and summary.worker_restarts == 0
     assert any("started another" in notice.text for notice in watcher.notices)
+
+
+def test_children_that_speak_before_the_fork_server_does_are_heard(config, tmp_path, monkeypatch):
+    """A server that is slow to tell of a child loses no hello: all roles work, those of successors too."""
+    asked, greeted = Counter(), set()  # how often a child was looked at since all had greeted
+    answered, receive = ChildProcess.answered, ControlServer.receive
+
+    def late(child):
+        asked[id(child)] += len(greeted) >= len(asked)
+        return asked[id(child)] > 1 and answered(child)  # first looked at in `check`, then in `hear`
+
+    def heard(server):
+        messages = receive(server)
+        greeted.update(message.pid for message in messages if isinstance(message, Hello))
+        return messages
+
+    monkeypatch.setattr(ChildProcess, "answered", late)
+    monkeypatch.setattr(ControlServer, "receive", heard)
+    watcher = Steps(signalled("worker-1"), told("worker-1 is back"))
+    summary = run(config(train={"epochs": 10}), observer=watcher, run_dir=tmp_path / "run")
+    assert not watcher.steps and summary.status == "completed" and summary.worker_restarts == 1
 
 
 def test_a_fork_server_that_cannot_start_ends_the_run(config, tmp_path, monkeypatch):

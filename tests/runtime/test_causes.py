@@ -54,7 +54,7 @@ def test_want_of_memory_is_told_where_the_kernel_counted_it(tmp_path, monkeypatc
     found = Causes(tmp_path)
     assert found.note("worker-0", -signal.SIGKILL) == ""
     kills[0] = 8
-    assert "ran out of memory and ended it: lower run.workers" in found.note("worker-0", -signal.SIGKILL)
+    assert "ran out of memory meanwhile: lower run.workers" in found.note("worker-0", -signal.SIGKILL)
     assert found.note("worker-0", -signal.SIGKILL) == ""
     kills[0] = None
     assert found.note("worker-0", -signal.SIGKILL).startswith("perhaps the system ran out of memory")
