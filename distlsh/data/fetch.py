@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import json
 import os
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +28,14 @@ from distlsh.data.archive import extract
 from distlsh.data.catalogue import CatalogueEntry, CatalogueFile, find_entry, load_catalogue
 from distlsh.data.store import write_json
 from distlsh.data.streams import Progress, file_sha256
-from distlsh.errors import DataError
+from distlsh.errors import DataError, DistlshError, ResourceError
+from distlsh.files import read_json
 from distlsh.folders import open_without_links
 
 _CHUNK_BYTES = 1 << 18
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NOTES = ".distlsh-fetch.json"
+_NOTES_BYTES = 1 << 25  # an archive's files are named there
 _CUT = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 Notice = Callable[[str], None]
@@ -126,11 +128,12 @@ def _fetch_file(file: CatalogueFile, folder: Path, transfer: _Transfer) -> str:
             return digest
         transfer.notice(f"{path}: is not the file of the catalogue (other SHA-256); downloading it again")
     part = folder / f"{file.name}.part"
-    _download(file.url, part, path, replace(transfer, known_digest=expected is not None))
-    digest = file_sha256(part)
-    _check_digest(file, part, path, digest, expected, transfer.notice)
-    part.replace(path)
-    _part_notes(part).unlink(missing_ok=True)
+    with _alone(part):
+        _download(file.url, part, path, replace(transfer, known_digest=expected is not None))
+        digest = file_sha256(part)
+        _check_digest(file, part, path, digest, expected, transfer.notice)
+        part.replace(path)
+        _part_notes(part).unlink(missing_ok=True)
     if file.sha256 is None:
         _note_file(folder, file.name, {"url": file.url, "sha256": digest})
     _unpack(file, path, folder, digest)
@@ -160,14 +163,20 @@ def _unpack(file: CatalogueFile, path: Path, folder: Path, digest: str) -> None:
     if not file.extract:
         return
     notes = _read_notes(folder).get(file.name, {})
-    members = notes.get("members", {})
-    whole = members and all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in members.items()
-    )
-    if notes.get("extracted") == digest and whole:
+    if notes.get("extracted") == digest and _are_there(folder, notes.get("members")):
         return
-    members = extract(path, folder)
-    _note_file(folder, file.name, {"extracted": digest, "members": members})
+    _note_file(folder, file.name, {"extracted": digest, "members": extract(path, folder)})
+
+
+def _are_there(folder: Path, members: Any) -> bool:
+    """Tell whether files of these names and sizes lie in ``folder``; none at all are not."""
+    if not isinstance(members, dict) or not members:
+        return False
+    try:
+        sizes = {name: (folder / name).stat().st_size for name in members if (folder / name).is_file()}
+    except (OSError, ValueError):
+        return False
+    return sizes == members
 
 
 def _noted_digest(folder: Path, file: CatalogueFile) -> str | None:
@@ -177,10 +186,10 @@ def _noted_digest(folder: Path, file: CatalogueFile) -> str | None:
 
 def _read_notes(folder: Path) -> dict[str, Any]:
     try:
-        notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        notes = read_json(folder / _NOTES, _NOTES_BYTES)
     except (OSError, ValueError):
         return {}
-    return notes if isinstance(notes, dict) else {}
+    return {name: entry for name, entry in notes.items() if isinstance(entry, dict)}
 
 
 def _note_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
@@ -229,7 +238,7 @@ def _receive(url: str, part: Path, path: Path, transfer: _Transfer) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        part.unlink()  # longer than the file: not what the server has
+        os.truncate(part, 0)  # longer than the file: not what the server has
         raise ConnectionError("the part on disk is not of this file; starting again") from error
     with response:
         _refuse_open_line(response.url, path, transfer)
@@ -270,10 +279,11 @@ def _starts_at(response: http.client.HTTPResponse, start: int) -> bool:
 def _known_version(url: str, part: Path) -> str | None:
     """Return the server's name for the version that ``part`` is of, or None if it cannot be resumed."""
     try:
-        notes = json.loads(_part_notes(part).read_text(encoding="utf-8"))
-        return notes["version"] if notes["url"] == url else None
-    except (OSError, ValueError, KeyError, TypeError):
+        notes = read_json(_part_notes(part))
+    except (OSError, ValueError):
         return None
+    version = notes.get("version") if notes.get("url") == url else None
+    return version if isinstance(version, str) and version.isprintable() else None
 
 
 def _note_version(response: http.client.HTTPResponse, url: str, part: Path) -> None:
@@ -282,34 +292,63 @@ def _note_version(response: http.client.HTTPResponse, url: str, part: Path) -> N
     write_json(_part_notes(part), {"url": url, "version": strong or response.headers.get("Last-Modified")})
 
 
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold what is there of a file, or begin it, against other downloads and `distlsh doctor --clean`.
+
+    DataError where another process holds it, or it is a link; ResourceError where the disk is full.
+    """
+    with _open_part(part) as file:
+        _lock(file, part)
+        try:
+            yield
+        except OSError as error:
+            what = error.strerror or str(error)
+            raise ResourceError(f"{part}: cannot be written ({what}); the same command goes on") from error
+        except DistlshError:
+            if os.fstat(file.fileno()).st_size == 0:
+                part.unlink(missing_ok=True)
+            raise
+
+
 def _open_part(part: Path) -> BinaryIO:
-    """Open what is there of a file, or begin it; locked while it is written."""
     try:
-        file = open_without_links(part, "r+b", os.O_RDWR | os.O_CREAT)
+        return open_without_links(part, "r+b", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DataError(part, f"cannot be written ({error.strerror}); remove it") from error
+
+
+def _lock(file: BinaryIO, part: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        # Who was quicker may have finished in between, and moved it to its place.
+        mine = os.path.samestat(os.fstat(file.fileno()), part.lstat())
+    except (BlockingIOError, FileNotFoundError):
+        mine = False
+    except OSError as error:
+        raise DataError(part, f"cannot be locked ({error.strerror}); download to another folder") from error
+    if not mine:
         raise DataError(part, "another process is downloading it; wait for it") from None
-    return file
 
 
 def _copy(
     response: http.client.HTTPResponse, part: Path, start: int, total: int, progress: Progress | None
 ) -> None:
     done = start
-    flags = os.O_RDWR | os.O_CREAT | (0 if start else os.O_TRUNC)
-    with open_without_links(part, "r+b", flags) as file:
-        fcntl.flock(
-            file, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # for `distlsh doctor --clean`, and a second download
+    with open_without_links(part, "r+b", os.O_RDWR) as file:
+        file.truncate(start)
         file.seek(start)
-        while chunk := response.read(_CHUNK_BYTES):
+        while chunk := _next_of(response):
             file.write(chunk)
             done += len(chunk)
             if progress is not None:
                 progress(done, total)
     if total >= 0 and done < total:
         raise ConnectionError(f"{total - done:,} of {total:,} bytes are missing")
+
+
+def _next_of(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(_CHUNK_BYTES)
+    except OSError as error:  # told from those of the disk
+        raise ConnectionError(str(error)) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import resource
 import tarfile
 import threading
 import zipfile
@@ -437,3 +439,73 @@ def test_notes_that_cannot_be_read_are_as_none(get, server, tmp_path):
     (tmp_path / "data" / fetching._NOTES).write_text("[1]")
     get(sha256=None)
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "noted", [3, {"members": [1]}, {"members": {"\0": 1}}, {"members": {"x" * 5000: 1}}, {"members": 1}]
+)
+def test_notes_that_say_nonsense_are_as_none(get, server, tmp_path, noted):
+    """Whatever others wrote about an archive, it is unpacked."""
+    server.body = tarred(("train.txt", TEXT))
+    ask = {"file": "set.tgz", "archive": True, "train": "train.txt"}
+    get(**ask)
+    if isinstance(noted, dict):
+        noted["extracted"] = hashlib.sha256(server.body).hexdigest()
+    (tmp_path / "data" / fetching._NOTES).write_text(json.dumps({"set.tgz": noted}))
+    (tmp_path / "data/train.txt").unlink()
+    assert Path(get(**ask).train).read_bytes() == TEXT
+
+
+def test_notes_that_are_nested_deeply_are_as_none(get, server, tmp_path):
+    """Of the folder, and of a part."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/set.bin.part").write_bytes(b"old")
+    for name in (fetching._NOTES, "set.bin.part.json"):
+        (tmp_path / "data" / name).write_text("[" * 200_000)
+    assert Path(get(sha256=None).train).read_bytes() == BODY
+
+
+def test_two_downloads_of_one_file_do_not_write_into_each_other(get, server, tmp_path):
+    """The second is refused before it asks the server, and what the first has stays; so do its notes."""
+    (tmp_path / "data").mkdir()
+    part = tmp_path / "data/set.bin.part"
+    part.write_bytes(b"abc")
+    with part.open("r+b") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process is downloading it"):
+            get()
+    assert part.read_bytes() == b"abc" and not server.requests
+    assert [path.name for path in part.parent.iterdir()] == [part.name]
+    assert Path(get().train).read_bytes() == BODY
+
+
+def test_a_partial_download_that_is_a_link_is_not_written_through(get, tmp_path):
+    """The error says to remove it."""
+    (tmp_path / "data").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / "data/set.bin.part").symlink_to(victim)
+    with pytest.raises(DataError, match="remove it"):
+        get()
+    assert victim.read_bytes() == b"mine"
+
+
+def test_a_download_that_the_disk_does_not_take_is_resumed_later(get, server, tmp_path):
+    """A limit of 500 kB ends it with an error that says so; what came stays, and the rest follows."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"cannot be written \(File too large"):
+            get()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "data/set.bin.part").stat().st_size > 0
+    assert Path(get().train).read_bytes() == BODY and "Range" in server.requests[-1]
+
+
+def test_a_download_that_never_began_leaves_no_part(get, server, tmp_path):
+    """An answer of 404 leaves the folder as it was."""
+    server.statuses = [404]
+    with pytest.raises(DataError, match="404"):
+        get()
+    assert not list((tmp_path / "data").iterdir())

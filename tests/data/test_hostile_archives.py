@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import resource
 import tarfile
 import zipfile
@@ -15,7 +14,7 @@ import pytest
 
 from distlsh.data import archive as archives
 from distlsh.data.archive import extract
-from distlsh.data.fetch import _open_part, _refuse_open_line, _Transfer
+from distlsh.data.fetch import _refuse_open_line, _Transfer
 from distlsh.errors import DataError
 
 ZEROS = bytes(1 << 20)
@@ -102,21 +101,3 @@ def test_a_file_without_a_checksum_comes_over_https_alone(tmp_path, url, refused
         return _refuse_open_line(url, tmp_path, transfer())
     with pytest.raises(DataError, match="no https address"):
         _refuse_open_line(url, tmp_path, transfer())
-
-
-def test_a_partial_download_that_is_a_link_is_not_written_through(tmp_path):
-    """The error says to remove it."""
-    (tmp_path / "x.part").symlink_to(tmp_path / "victim")
-    with pytest.raises(DataError, match="remove it"):
-        _open_part(tmp_path / "x.part")
-    assert not os.path.lexists(tmp_path / "victim")
-
-
-def test_two_downloads_of_one_file_do_not_write_into_each_other(tmp_path):
-    """The second is refused, and what the first has stays."""
-    with _open_part(tmp_path / "x.part") as first:
-        first.write(b"abc")
-        first.flush()
-        with pytest.raises(DataError, match="another process is downloading it"):
-            _open_part(tmp_path / "x.part")
-    assert (tmp_path / "x.part").read_bytes() == b"abc"
