@@ -7,9 +7,10 @@ carries a checksum of itself.
 
 Checking at opening: ``meta.json`` and every file's header and size always; the full
 CRC-32, and that every id lies where kernels may use it, at the first opening and again
-whenever a file's size or modification time is not the one noted in ``verified.json``
-after the last full check; otherwise only the sampled windows (`_N_WINDOWS` of
-`_WINDOW_BYTES` an array), some milliseconds.  `verify_store` does the full check on demand.
+whenever a file is not the one noted in ``verified.json`` after the last full check
+(size, times, inode; who wrote the note must be this user or root); otherwise only the
+sampled windows (`_N_WINDOWS` of `_WINDOW_BYTES` an array), some milliseconds.
+`verify_store` does the full check on demand.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from distlsh.data.block import RowBlock
 from distlsh.data.dataset import Dataset
 from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
-from distlsh.files import read_json, short
-from distlsh.folders import temporary_beside
+from distlsh.files import JSON_BYTES, parse_json, read_json, short
+from distlsh.folders import open_to_read, temporary_beside
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "indptr": OFFSET,
@@ -45,8 +46,8 @@ _HEADER_BYTES = 128
 _WINDOW_BYTES = 4096
 _N_WINDOWS = 16
 _CRC_BLOCK = 1 << 22
-_CHECKS = 2
-"""Number of the full check that ``verified.json`` notes: 2 has looked at ids too."""
+_CHECKS = 3
+"""Number of the full check that ``verified.json`` notes: 3 has looked at ids, and tells files by inode."""
 
 
 def _npy_header(dtype: np.dtype[Any], length: int) -> bytes:
@@ -223,7 +224,7 @@ def store_bytes(path: Path) -> int:
 
 
 def _check_file(path: Path, name: str, entry: dict[str, Any]) -> list[int]:
-    """Return [size, mtime_ns] of an array's file after checking its size and header."""
+    """Return [size, mtime_ns, ctime_ns, inode] of an array's file after checking its size and header."""
     file = path / f"{name}.npy"
     try:
         stat = file.stat()
@@ -236,7 +237,8 @@ def _check_file(path: Path, name: str, entry: dict[str, Any]) -> list[int]:
         raise StoreError(f"{file}: has {stat.st_size} bytes, not those of {entry['length']} entries")
     if entry["dtype"] != dtype.str or header != _npy_header(dtype, entry["length"]):
         raise StoreError(f"{file}: its header is not the one written")
-    return [stat.st_size, stat.st_mtime_ns]
+    # Size and mtime can be set at will, and come along in a copy or an unpacked archive; these do not.
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _verify_full(path: Path, meta: dict[str, Any]) -> None:
@@ -301,15 +303,19 @@ def sample_digest(path: Path) -> str:
 
 
 def _noted(path: Path) -> Any:
+    """Return what was noted of an earlier check; None if others could have written it."""
     try:
-        return read_json(path / "verified.json")
+        with open_to_read(path / "verified.json") as file:
+            if os.fstat(file.fileno()).st_uid not in (os.geteuid(), 0):
+                return None
+            return parse_json(file.read(JSON_BYTES).decode())
     except (OSError, ValueError):
         return None
 
 
 def _note(path: Path, noted: dict[str, Any]) -> None:
     if path.stat().st_uid != os.geteuid():
-        return  # another user's is checked in full each time, like one on a read-only file system
+        return  # another user's is never written, and so checked in full each time
     with suppress(OSError):
         write_json(path / "verified.json", noted)
 

@@ -22,6 +22,7 @@ from distlsh.data import Dataset, cache, open_dataset, open_pair, store
 from distlsh.data.block import RowBlock
 from distlsh.errors import ConfigError, DataError, ShapeError, StoreError
 
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
 TEXT = "3 10 5\n0,2 1:1.5 4:2\n 3:1\n4\n"
 
 
@@ -207,13 +208,19 @@ def test_damage_between_the_sampled_windows_is_found_when_the_file_changed(tmp_p
         store.open_store(path)
 
 
+def note_as_checked(path: Path) -> None:
+    """Note the store's files as they are: a disk that goes bad changes no times either."""
+    meta = store.read_meta(path)
+    stats = {name: store._check_file(path, name, meta["arrays"][name]) for name in store._DTYPES}
+    store._note(path, {**stats, "checks": store._CHECKS})
+
+
 def test_silent_damage_is_found_on_demand(tmp_path):
     """`verify_store` reads every byte, whatever the times of the files say."""
     path = open_dataset(big_source(tmp_path)).path
     target = path / "values.npy"
-    before = target.stat()
     flip(target, 10_000)
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    note_as_checked(path)
     store.open_store(path)
     with pytest.raises(StoreError, match="does not match its checksum"):
         store.verify_store(path)
@@ -223,9 +230,8 @@ def test_damage_in_a_sampled_window_is_found_though_the_time_is_old(tmp_path):
     """The windows are compared at every opening."""
     path = open_dataset(big_source(tmp_path)).path
     target = path / "values.npy"
-    before = target.stat()
     flip(target, -1)
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    note_as_checked(path)
     with pytest.raises(StoreError, match="sampled checksum"):
         store.open_store(path)
 
@@ -546,6 +552,28 @@ def test_a_store_noted_as_checked_before_ids_were_is_checked_again(source):
     }
     (path / "verified.json").write_text(json.dumps(stats))
     with pytest.raises(StoreError, match="row 0"):
+        store.open_store(path)
+
+
+@NEEDS_ROOT
+def test_what_another_user_noted_of_a_store_is_not_believed(source):
+    """A note fits the files, but only this user's and root's save a look at every id."""
+    path = crafted(source, "labels", 2, 5)
+    note_as_checked(path)
+    store.open_store(path)  # believed: that it fits is shown by this
+    os.chown(path / "verified.json", 65534, 65534)
+    with pytest.raises(StoreError, match=r"labels\.npy: row 2"):
+        store.open_store(path)
+
+
+def test_a_file_that_was_changed_and_dated_back_is_checked_again(source):
+    """Sizes and modification times that fit the note do not make the files those that were checked."""
+    path = open_dataset(source).path
+    before = {file: file.stat().st_mtime_ns for file in path.glob("*.npy")}
+    crafted(source, "labels", 2, 5)
+    for file, mtime_ns in before.items():
+        os.utime(file, ns=(mtime_ns, mtime_ns))
+    with pytest.raises(StoreError, match=r"labels\.npy: row 2"):
         store.open_store(path)
 
 
