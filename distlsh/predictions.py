@@ -13,6 +13,7 @@ import numpy as np
 
 from distlsh.data.dataset import Dataset
 from distlsh.errors import UsageError
+from distlsh.folders import temporary_beside
 from distlsh.inference import Model, Progress
 
 FILE_BLOCK = 16_384
@@ -57,10 +58,10 @@ def _line(ids: list[int], scores: list[float]) -> str:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
     """Open a file beside ``path``, which takes its place once it is complete and on disk."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_beside(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(temporary, "wt", encoding="ascii") as file:
+        with opener(temporary, "xt", encoding="ascii") as file:
             yield file
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from distlsh.errors import ConfigError, ResourceError, StoreError, UsageError
 from distlsh.files import load_npy, read_json, short
+from distlsh.folders import temporary_beside
 from distlsh.lsh.checks import check_contents, check_shapes
 from distlsh.lsh.layout import SHARED
 from distlsh.lsh.spec import HashSpec
@@ -42,9 +43,8 @@ def write_tables(
     """
     if path.exists() and not _is_ours(path):
         raise UsageError(f"{path}: exists and holds no tables; choose another folder or remove it")
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_beside(path)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         entries = {name: _write_array(temporary, name, array) for name, array in arrays.items()}
         manifest = {"format": FORMAT, "version": VERSION, "spec": asdict(spec), **settings, "arrays": entries}
@@ -130,7 +130,7 @@ def _write_synced(file: Path, content: bytes) -> None:
 def _replace(temporary: Path, path: Path) -> None:
     """Put the finished folder in place.  Who has the old files mapped keeps them."""
     if path.exists():
-        old = path.with_name(f".{path.name}.old-{os.getpid()}")
+        old = temporary.with_suffix(".old")
         os.rename(path, old)
         os.rename(temporary, path)
         shutil.rmtree(old)

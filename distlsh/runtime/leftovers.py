@@ -26,7 +26,8 @@ from distlsh.runtime.run_dir import RunDir
 from distlsh.shm.names import SEGMENT_DIR, left_by_dead_runs, owner_alive
 
 _QUIET_S = 600.0
-_TEMPORARY_FILE = re.compile(r"\.(.+)\.(?:tmp-)?(\d+)(?:-[0-9a-f]{8})?(?:\.(?:tmp|old)|-old)?", re.ASCII)
+# As `temporary_beside` makes them, and no other: people's own hidden files end in numbers too.
+_TEMPORARY_FILE = re.compile(r"\.(.+)\.(\d+)-[0-9a-f]{8}\.(?:tmp|old)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

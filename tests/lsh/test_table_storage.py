@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -39,7 +40,10 @@ def test_loaded_tables_equal_saved_ones(tmp_path, policy, mmap):
 
 
 def test_tables_that_were_read_can_be_changed_and_saved_again(tmp_path):
-    """Tables read into memory go on as those saved would; saving replaces the folder."""
+    """Tables read into memory go on as those saved would; saving replaces that folder alone."""
+    planted = {f".tables.tmp-{os.getpid()}", f".tables.old-{os.getpid()}"}
+    for name in planted:
+        (tmp_path / name).mkdir()
     tables = made("reservoir")
     tables.save(tmp_path / "tables")
     again = Tables.load(tmp_path / "tables", mmap=False)
@@ -50,7 +54,7 @@ def test_tables_that_were_read_can_be_changed_and_saved_again(tmp_path):
     np.testing.assert_array_equal(again.ids, tables.ids)
     again.save(tmp_path / "tables")
     np.testing.assert_array_equal(Tables.load(tmp_path / "tables").ids, tables.ids)
-    assert [item.name for item in tmp_path.iterdir()] == ["tables"]
+    assert {item.name for item in tmp_path.iterdir()} == {"tables", *planted}
 
 
 def test_mapped_tables_cannot_be_changed(tmp_path):

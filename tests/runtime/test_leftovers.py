@@ -29,6 +29,8 @@ __all__ = ["cache", "config"]
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
 NO_PID = (1 << 22) + 1
+HEX = "00ff00ff"
+ENDS = ("tmp", "old")
 LONG_AGO = time.time() - 86_400
 DIES = (
     "from distlsh.shm.arena import Arena; from distlsh.shm.names import *;"
@@ -140,7 +142,7 @@ def test_what_others_left_is_theirs(alone):
     segment = SEGMENT_DIR / f"distlsh-{NO_PID}-1-0123abcd"
     segment.write_bytes(bytes(8))
     _, unfinished = make_run(alone / "killed")
-    theirs = [segment, unfinished, make(alone / f"cache/.x.{NO_PID}.tmp")]
+    theirs = [segment, unfinished, make(alone / f"cache/.x.{NO_PID}-{HEX}.tmp")]
     (socket_root() / segment.name).mkdir()
     theirs.append(socket_root() / segment.name)
     try:
@@ -173,14 +175,44 @@ def test_an_unfinished_checkpoint_of_a_run_that_lives_stays(alone):
 def test_unfinished_data_goes_unless_its_writer_may_live(alone):
     """A dead pid and quiet: gone.  A living pid, a held lock, a change a moment ago: kept."""
     data = alone / "cache"
-    gone = [make(data / f".set-0123.{NO_PID}-00ff00ff.tmp"), make(data / f".set-0123.{NO_PID}.old")]
-    gone += [make(data / f".preds.txt.tmp-{NO_PID}"), make(data / f".index.tmp-{NO_PID}-old")]
-    kept = [make(data / f".set-0123.{os.getpid()}-00ff00ff.tmp"), make(data / f".new.{NO_PID}.tmp", age_s=5)]
-    kept += [make(data / f".held.{NO_PID}.tmp"), make(data / "set-0123"), make(data / ".hidden")]
+    gone = [make(data / f".{name}.{NO_PID}-{HEX}.{end}") for name in ("set-0123", "a.txt") for end in ENDS]
+    kept = [
+        make(data / f".set-0123.{os.getpid()}-{HEX}.tmp"),
+        make(data / f".new.{NO_PID}-{HEX}.tmp", age_s=5),
+    ]
+    kept += [make(data / f".held.{NO_PID}-{HEX}.tmp"), make(data / "set-0123")]
     with locked(data / "held.lock") as held:
         assert held and found() == set(gone)
         assert main(["doctor", "--clean"]) == 0
     assert not any(path.exists() for path in gone) and all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden",
+        ".bashrc.1",
+        ".config.99999999",
+        ".backup.20240101",
+        ".git.20240101.old",
+        ".x.20240101.tmp",
+        f".notes.{NO_PID}",
+        f".notes.{NO_PID}-{HEX}",
+        f".notes.tmp-{NO_PID}",
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_hidden_files_and_folders_of_people_stay(alone, name, whole):
+    """Numbers at the end of a name, or endings like .old, make no leftover of it."""
+    mine = alone / "data" / name
+    if whole:
+        make(mine)
+    else:
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        os.utime(mine, (LONG_AGO, LONG_AGO))
+    assert found(alone / "data") == set()
+    assert main(["doctor", "--clean", str(alone / "data")]) == 0 and mine.exists()
 
 
 def test_downloads_that_were_cut_off_go_where_they_are_named(alone):
@@ -201,14 +233,14 @@ def test_downloads_that_were_cut_off_go_where_they_are_named(alone):
 
 def test_parsed_data_beside_a_file_is_looked_into(alone):
     """The folder of stores in a data folder is part of it."""
-    left = make(alone / "data" / FOLDER / f".set-0123.{NO_PID}.tmp")
+    left = make(alone / "data" / FOLDER / f".set-0123.{NO_PID}-{HEX}.tmp")
     assert found(alone / "data") == {left}
 
 
 def test_a_link_in_a_leftovers_place_is_removed_and_not_followed(alone):
     """What it leads to stays."""
     victim = make(alone / "victim")
-    link = alone / f"cache/.set.{NO_PID}.tmp"
+    link = alone / f"cache/.set.{NO_PID}-{HEX}.tmp"
     link.symlink_to(victim)
     os.utime(link, (LONG_AGO, LONG_AGO), follow_symlinks=False)
     assert main(["doctor", "--clean"]) == 0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from distlsh.errors import DistlshError, StoreError, UsageError
 from distlsh.files import load_npy, read_json, short
+from distlsh.folders import temporary_beside
 from distlsh.lsh.index import arrays
 from distlsh.lsh.index.checks import check_encoder, check_segment
 from distlsh.lsh.index.encoder import Encoder
@@ -45,7 +46,7 @@ def save(
         raise UsageError(
             f"{target}: exists and is no index; give a path that is free, or an index to replace"
         )
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = temporary_beside(target)
     meta = {
         "version": VERSION,
         "params": params,
@@ -165,7 +166,7 @@ def _put(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
         return
-    old = temporary.with_name(temporary.name + "-old")
+    old = temporary.with_suffix(".old")
     target.rename(old)
     temporary.rename(target)
     shutil.rmtree(old, ignore_errors=True)
