@@ -41,8 +41,9 @@ def resumed(plan: Plan, position: Position) -> Iterable[Step]:
         return [*left, *_after_pretraining(plan)]
     if position.stage == "final":
         return [Evaluate("final"), Finish("completed")]
+    evaluation: list[Step] = [Evaluate(position.eval_due)] if position.eval_due is not None else []
     if position.tuning is not None and position.tuning.due:  # the run stopped or failed before it was done
-        return [Tune(), Train()]
+        return [Tune(), *evaluation, Train()]
     if position.tuning is not None and position.rebuild:  # chosen, but the run failed before they were filled
-        return [Refresh(full=True, name="tables"), Train()]
-    return [Train()]
+        return [Refresh(full=True, name="tables"), *evaluation, Train()]
+    return [*evaluation, Train()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from distlsh.protocol.ledger import Ledger
 from distlsh.protocol.plan import Plan, Position
@@ -16,9 +17,16 @@ def with_work_in_hand(position: Position, ledger: Ledger, wanted: Sequence[Step]
     """
     position = position.copy()
     position.chunks = [(task.first, task.last) for task in ledger.unfinished]
-    if any(isinstance(step, Evaluate) for step in wanted):
-        position.next_eval = position.samples  # due again when the run goes on
+    position.eval_due = position.eval_due or first_evaluation(wanted)
     return position
+
+
+def first_evaluation(steps: Iterable[Step | None]) -> Literal["initial", "subset"] | None:
+    """Return the kind of the first evaluation among ``steps`` but the final one."""
+    for step in steps:
+        if isinstance(step, Evaluate) and step.kind != "final":
+            return step.kind
+    return None
 
 
 def rescued(
@@ -39,6 +47,7 @@ def rescued(
     if position.stage == "final":  # what is left is an empty epoch, and what follows the last one
         position.stage, position.epoch, position.chunks = "train", plan.epochs - 1, []
         return position
+    position.eval_due = position.eval_due or first_evaluation(steps)
     training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
     if training:
         position.chunks = [(task.first, task.last) for task in training[0].unfinished]

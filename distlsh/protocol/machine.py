@@ -16,7 +16,7 @@ from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol.agenda import first_values, from_scratch, resumed
 from distlsh.protocol.ledger import Ledger
-from distlsh.protocol.left import rescued
+from distlsh.protocol.left import first_evaluation, rescued
 from distlsh.protocol.plan import Plan, Position
 from distlsh.protocol.saving import Saving
 from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
@@ -118,7 +118,7 @@ class RunMachine(Saving):
         """
         if self._falling_back:
             return None  # what was learned is what went wrong
-        steps = [self._step, *self._agenda]
+        steps = [self._step, *self._wanted, *self._agenda]
         return rescued(self.plan, self.position, steps, refreshing=self._refreshing, final_saved=final_saved)
 
     def _fail(self, why: str) -> ProtocolError:
@@ -161,8 +161,12 @@ class RunMachine(Saving):
     def _rehash_is_due(self) -> None:
         if self.plan.deterministic:
             self._wanted.insert(0, Refresh())
-        elif self._rehasher_ready and not (self._refreshing or self._saving or self._save_due):
+        elif self._rehasher_ready and not (self._refreshing or self._saving or self._ends_soon):
             self._begin_rehash(full=False)
+
+    @property
+    def _ends_soon(self) -> bool:
+        return self._stopping or self._falling_back
 
     def _begin_rehash(self, full: bool) -> None:
         self._refreshing, self._full = True, full or self.position.rebuild
@@ -300,7 +304,9 @@ class RunMachine(Saving):
             case Tune():
                 self._agenda.appendleft(Refresh(full=True, name="tables"))
             case Evaluate():
-                self._actions.append(act.EndEvaluation(step.kind, complete=self._ledger.finished))
+                complete = self._ledger.finished
+                self._actions.append(act.EndEvaluation(step.kind, complete=complete))
+                self.position.eval_due = None if complete or step.kind == "final" else step.kind
                 if self._stopping and step.kind == "final":
                     self._agenda = deque([Finish("interrupted")])
             case Train() if step.pretrains:
@@ -345,8 +351,7 @@ class RunMachine(Saving):
         self.position.chunks = [(task.first, task.last) for task in self._ledger.pending]
         steps, self._wanted = self._wanted, []
         if self._stopping:
-            if any(isinstance(step, Evaluate) for step in steps):
-                self.position.next_eval = self.position.samples  # due again when the run goes on
+            self.position.eval_due = self.position.eval_due or first_evaluation(steps)
             steps = [step for step in steps if isinstance(step, Refresh)]
             self._agenda = deque([*steps, Save(), Finish("interrupted")])
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from distlsh.protocol.rehash_schedule import RehashSchedule
@@ -24,6 +26,7 @@ class Position(msgspec.Struct, kw_only=True):
     pretrain_epoch: int = 0
     pretrained: int = 0  # samples of the pretraining done
     next_eval: int = 0
+    eval_due: Literal["initial", "subset"] | None = None  # one that comes before more is trained
     next_checkpoint: int = 0
     next_task: int = 0
     tuning: TuneSchedule | None = None  # where hash functions are chosen by the run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from distlsh.constants import PRETRAIN
 from distlsh.protocol.ledger import Ledger
@@ -59,7 +60,7 @@ class Tune:
 class Evaluate:
     """An evaluation by the workers."""
 
-    kind: str  # "initial", "subset" or "final"
+    kind: Literal["initial", "subset", "final"]
     name: str = "evaluate"
 
     @property

@@ -232,6 +232,25 @@ def test_a_stopped_run_goes_on_with_the_same_chunks(seed, workers, at, faults):
     assert [positions(both, e) for e in range(2)] == [list(range(1000))] * 2
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    at=st.integers(0, 60),
+    workers=st.sampled_from([1, 2]),
+)
+def test_an_evaluation_that_a_stop_gave_up_is_made_when_the_run_goes_on(seed, at, workers):
+    """Stopped anywhere and resumed, a run has made every evaluation, each once."""
+    changes = dict(eval_interval=300, deterministic=True, chunk=100) if workers == 1 else {}
+    whole = World(RunMachine(plan(**changes)), seed, workers).run()
+    first = World(RunMachine(plan(**changes)), seed, workers)
+    stop_at(first, at, 0)
+    made = [kind for kind, complete in first.evaluated if complete]
+    if first.status == "interrupted":
+        second = World(RunMachine(plan(**changes), first.saved[-1]), seed + 1, workers).run()
+        made += [kind for kind, complete in second.evaluated if complete]
+    assert made == [kind for kind, _ in whole.evaluated]
+
+
 def test_deterministic_runs_refresh_while_nobody_trains():
     """In deterministic mode a refresh begins only when the worker is quiet."""
     machine = RunMachine(plan(deterministic=True))

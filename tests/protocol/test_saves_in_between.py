@@ -117,6 +117,22 @@ def test_workers_are_handed_chunks_while_a_checkpoint_is_written():
     assert world.saving and world.machine.saving
 
 
+def test_saves_that_take_longer_than_their_interval_leave_room_for_refreshes():
+    """Where the next save is due before the last has ended, a refresh that is due comes between them."""
+    world = saving(SavingWorld(RunMachine(plan(checkpoint_interval=200, rehash_initial=200, chunk=50)), 1))
+    before, position = len(world.full), world.machine.position
+    while not (world.machine._save_due and position.schedule.due(position.samples)):
+        role = min(world.busy)
+        world.feed(ev.TaskDone(role, world.busy.pop(role).id))
+    assert world.saving and not world.rehashing
+    world.saving = False
+    world.feed(ev.Saved())
+    assert world.rehashing and not world.saving and len(world.full) == before + 1
+    world.rehashing = False
+    world.feed(ev.RehashDone(0.1))
+    assert world.saving
+
+
 def test_a_refresh_that_falls_due_begins_when_the_checkpoint_is_written():
     """Tables are not touched during a save; the refresh that was due begins at its end."""
     world = SavingWorld(RunMachine(plan(rehash_initial=300, checkpoint_interval=200)), 1)
