@@ -89,3 +89,13 @@ def test_long_vectors_are_indexed_or_refused_with_what_to_do(sparse):
             LSHIndex(metric="euclidean", n_jobs=1).fit(csr_array(longest) if sparse else longest)
         except UsageError as error:
             assert "scale them down" in str(error)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_shortest_vectors_there_are_have_a_direction(sparse):
+    """One over the length of a vector of denormal numbers overflows float32; its direction does not."""
+    rows = np.zeros((6, 6), np.float32)
+    np.fill_diagonal(rows, 1e-45)
+    given = csr_array(rows) if sparse else rows
+    ids, scores = LSHIndex(n_jobs=1).fit(given).search(given, 1)
+    assert (ids[:, 0].tolist(), scores[:, 0].tolist()) == (list(range(6)), [1.0] * 6)
