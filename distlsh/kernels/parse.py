@@ -7,7 +7,7 @@ block of that length (`capacities`), so nothing is checked or grown inside.
 from __future__ import annotations
 
 from distlsh.kernels._jit import device_function, kernel
-from distlsh.kernels._types import F4_1, F8_1R, I4_1, I4_1R, I8_1, U1_1R, i8, void
+from distlsh.kernels._types import F4_1, F8_1R, I4_1, I4_1R, I8_1, U1_1R, f8, i8, void
 from distlsh.kernels.sorting import sort_ids
 
 # Places of the kernel's ``state``.
@@ -164,17 +164,23 @@ def _sort_pairs(ids, values, start, stop):  # type: ignore[no-untyped-def]
 
 @device_function
 def _sum_duplicates(ids, values, start, stop):  # type: ignore[no-untyped-def]
-    """Add up values of equal ids in the sorted places [start, stop); return (new stop, all sums finite)."""
+    """Add up values of equal ids in the sorted places [start, stop); return (new stop, all sums finite).
+
+    In twice the precision, so that the sum of many does not depend on how they were sorted.
+    """
     end = start
     finite = True
+    total = f8(values[start])
     for i in range(start + 1, stop):
         if ids[i] == ids[end]:
-            values[end] += values[i]
-            finite = finite and abs(float(values[end])) < _FLOAT_LIMIT
+            total += f8(values[i])
+            values[end] = total
+            finite = finite and abs(total) < _FLOAT_LIMIT
         else:
             end += 1
             ids[end] = ids[i]
             values[end] = values[i]
+            total = f8(values[i])
     return end + 1, finite
 
 
@@ -198,7 +204,7 @@ def _scale_to_unit(values, start, stop):  # type: ignore[no-untyped-def]
     """Divide places [start, stop) by their Euclidean norm, unless it is 0."""
     total = 0.0
     for i in range(start, stop):
-        total += values[i] * float(values[i])
+        total += f8(values[i]) * f8(values[i])
     if total > 0.0:
         inverse = 1.0 / total**0.5
         for i in range(start, stop):

@@ -136,3 +136,10 @@ def test_images_of_absurd_sizes_are_refused(tmp_path, n, height, width):
     (tmp_path / "x-labels-idx1").write_bytes(b"\0\0\x08\x01" + n.to_bytes(4, "big") + b"\1")
     with pytest.raises(DataError, match=r"pixels|cut off"):
         list(IdxReader(tmp_path / "x-images-idx3").blocks())
+
+
+def test_rows_of_huge_and_tiny_values_are_scaled_to_unit_norm(tmp_path):
+    """Squares are summed in twice the precision: those of 3e38 and of 1e-30 are nothing float32 holds."""
+    (tmp_path / "x").write_bytes(b"2 9 9\n0 1:3e38 2:-3e38\n0 1:1e-30 3:1e-30\n")
+    data = open_dataset(tmp_path / "x", cache_dir=tmp_path, normalize="l2")
+    np.testing.assert_allclose(data.values, np.array([1, -1, 1, 1]) / np.sqrt(2), rtol=1e-6)

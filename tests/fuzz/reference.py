@@ -179,10 +179,14 @@ def _whole(digits: bytes) -> int:
 
 
 def _summed(pairs: list[tuple[int, np.float32]]) -> dict[int, np.float32]:
-    found: dict[int, np.float32] = {}
-    with np.errstate(over="ignore"):
-        for feature, value in sorted(pairs, key=lambda pair: pair[0]):
-            found[feature] = np.float32(found[feature] + value) if feature in found else value
-    if not np.isfinite(np.array(list(found.values()), np.float32)).all():
+    """Return the sums of each feature, made in double precision."""
+    sums: dict[int, float] = {}
+    sizes: dict[int, float] = {}
+    for feature, value in pairs:
+        sums[feature] = sums.get(feature, 0.0) + float(value)
+        sizes[feature] = sizes.get(feature, 0.0) + abs(float(value))
+    if any(abs(total) >= _LIMIT for total in sums.values()):
         raise BadText
-    return found
+    if any(size >= _LIMIT for size in sizes.values()):
+        raise Unsure  # the order decides whether a sum on the way is too large
+    return {feature: np.float32(value) for feature, value in sums.items()}

@@ -85,7 +85,7 @@ def _check_rows(segment: Segment, number: int, n: int, n_dims: int) -> None:
 
 def _verify(segment: Segment, number: int, n: int, first_id: int, next_id: int) -> None:
     labels = segment.labels
-    if n and (labels[0] < first_id or labels[-1] >= next_id or (np.diff(labels) <= 0).any()):
+    if n and (labels[0] < first_id or labels[-1] >= next_id or (labels[1:] <= labels[:-1]).any()):
         raise StoreError(f"{number}.labels do not ascend between {first_id} and the next id, {next_id}")
     for table in range(len(segment.ids)):
         ids, starts = segment.ids[table], segment.starts[table]
@@ -94,7 +94,7 @@ def _verify(segment: Segment, number: int, n: int, first_id: int, next_id: int) 
             met[ids] = True
         if not met.all():
             raise StoreError(f"{number}.ids: table {table} does not hold each of {n} rows once")
-        if starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
+        if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
             raise StoreError(f"{number}.starts: the buckets of table {table} are not one behind the other")
     rows = segment.rows
     if isinstance(rows, SparseRows):

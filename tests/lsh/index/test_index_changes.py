@@ -146,3 +146,25 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
     np.save(file, np.zeros((1, 50), np.int32))
     with pytest.raises(StoreError, match=r"0\.ids is int32\[1, 50\]"):
         distlsh.LSHIndex.load(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("0.labels", lambda a: a.__setitem__(50, -(2**63))),
+        ("0.labels", lambda a: a.__setitem__(0, -1)),
+        ("0.ids", lambda a: a.__setitem__((0, 0), a[0, 1])),
+        ("0.ids", lambda a: a.__setitem__((0, 0), 100)),
+        ("0.starts", lambda a: a.__setitem__((0, -2), -(2**31))),
+        ("0.starts", lambda a: a.__setitem__((0, -1), 101)),
+    ],
+)
+def test_ids_and_places_that_searches_could_not_trust_are_refused(tmp_path, name, spoil):
+    """A file of the right shape that holds an id twice, out of range, or buckets out of order is an error."""
+    whole().fit(clusters(100, 8)).save(tmp_path / "index")
+    array = np.load(tmp_path / "index" / f"{name}.npy")
+    spoil(array)
+    np.save(tmp_path / "index" / f"{name}.npy", array)
+    with pytest.raises(StoreError, match=name):
+        distlsh.LSHIndex.load(tmp_path / "index")
+    distlsh.LSHIndex.load(tmp_path / "index", verify=False)
