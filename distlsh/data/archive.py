@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 import errno
-import gzip
 import lzma
+import math
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from distlsh.data.streams import compression, decompressed
 from distlsh.errors import DataError, DistlshError, ResourceError
 from distlsh.files import short
 from distlsh.folders import temporary_beside
@@ -24,7 +24,10 @@ _MOST_RATIO = 200
 """Times its own size that an archive may unpack to: text packs to a tenth, zeros to a thousandth."""
 
 _SMALL_BYTES = 1 << 28
-_MOST_READ = 1 << 24
+_MOST_HEADERS = 1 << 21
+"""Bytes of a tar's headers before one member: extended ones hold names and comments, and nest."""
+
+_MOST_NAME = 4096
 
 _Member = tuple[str, int, Callable[[], IO[bytes]]]
 """Name, size and a function that opens it."""
@@ -69,29 +72,28 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
             yield _zip_members(archive, opened)
         return
     with archive.open("rb") as raw:
-        start = raw.read(6)
-    packed = next((open_ for magic, open_ in _PACKED.items() if start.startswith(magic)), open)
-    with packed(archive, "rb") as file, _open_as_tar(archive, _Sparing(file)) as tar:
-        yield _tar_members(archive, tar)
-
-
-_PACKED: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
-}
+        kind = compression(raw.read(8))
+        if kind == "zstd":
+            raise DataError(archive, "is compressed with zstd; decompress it first")
+        raw.seek(0)
+        with decompressed(raw, kind) as file:
+            sparing = _Sparing(file)
+            with _open_as_tar(archive, sparing) as tar:
+                yield _tar_members(archive, tar, sparing)
 
 
 class _Sparing:
-    """A file of which nobody reads much at once: a tar's header can ask for terabytes."""
+    """A file of which nobody reads much before a member: a tar's headers can ask for terabytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.tell, self.seek = file.tell, file.seek
+        self.left: float = _MOST_HEADERS
 
     def read(self, size: int) -> bytes:
-        if size > _MOST_READ:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        if size > self.left:
+            raise tarfile.ReadError(f"a header of {size:,} bytes, headers of {_MOST_HEADERS:,} at most")
+        self.left -= size
         return bytes(self._file.read(size))
 
 
@@ -119,17 +121,23 @@ def _zip_members(archive: Path, opened: zipfile.ZipFile) -> list[_Member]:
     return members
 
 
-def _tar_members(archive: Path, opened: tarfile.TarFile) -> list[_Member]:
+def _tar_members(archive: Path, opened: tarfile.TarFile, file: _Sparing) -> list[_Member]:
     members: list[_Member] = []
-    unpacked = 0
-    for n, info in enumerate(opened):
+    n = unpacked = 0
+    while (info := opened.next()) is not None:
         # At once, not at the end: to get past a member, all of it is decompressed.
-        _refuse_bomb(archive, n, unpacked := unpacked + info.size)
+        _refuse_bomb(archive, n, max(opened.offset, unpacked := unpacked + info.size))
+        n, file.left = n + 1, _MOST_HEADERS
+        opened.members = []  # type: ignore[attr-defined]
+        info.pax_headers, opened.pax_headers = {}, {}
+        if len(info.name) > _MOST_NAME:
+            raise DataError(archive, f"holds {short(info.name)!r}, a name of {len(info.name):,} characters")
         if info.isdir():
             continue
         if not info.isreg():
             raise DataError(archive, f"holds {short(info.name)!r}, which is not a plain file; not unpacked")
         members.append((info.name, info.size, lambda info=info: _open_tar(opened, info)))  # type: ignore[misc]
+    file.left = math.inf
     return members
 
 

@@ -92,9 +92,25 @@ class _XzReader(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._stream: lzma.LZMADecompressor | None = None
+        self._at = 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go on from ``offset`` bytes after the start, or after here; what lies between is read."""
+        if whence not in (io.SEEK_SET, io.SEEK_CUR):
+            raise io.UnsupportedOperation("the end is not known")
+        target = offset + (self._at if whence == io.SEEK_CUR else 0)
+        if target < self._at:
+            self._file.seek(0)
+            self._stream, self._at = None, 0
+        while self._at < target and self.read(min(target - self._at, _XZ_INPUT)):
+            pass
+        return self._at
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         found = b""
@@ -110,6 +126,7 @@ class _XzReader(io.RawIOBase):
                     raise EOFError("xz stream ends early")
             found = self._stream.decompress(data, len(buffer))
         buffer[: len(found)] = found
+        self._at += len(found)
         return len(found)
 
     def _next_stream(self) -> bytes:
@@ -121,7 +138,8 @@ class _XzReader(io.RawIOBase):
         return data
 
 
-def _decompressor(file: BinaryIO, name: str | None) -> BinaryIO:
+def decompressed(file: BinaryIO, name: str | None) -> BinaryIO:
+    """Return what is packed in ``file``; ``name`` is what `compression` says of it."""
     if name == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
     if name == "bz2":
@@ -184,7 +202,7 @@ class ByteSource:
 
     def _open_stream(self) -> BinaryIO:
         try:
-            return _decompressor(self._raw, self.compression)
+            return decompressed(self._raw, self.compression)
         except ImportError:
             raise DataError(
                 self.path, "is compressed with zstd; install the package `zstandard`, or decompress the file"

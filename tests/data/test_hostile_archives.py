@@ -9,6 +9,7 @@ import lzma
 import resource
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -101,3 +102,56 @@ def test_a_file_without_a_checksum_comes_over_https_alone(tmp_path, url, refused
         return _refuse_open_line(url, tmp_path, transfer())
     with pytest.raises(DataError, match="no https address"):
         _refuse_open_line(url, tmp_path, transfer())
+
+
+def test_extended_headers_count_and_are_not_kept(tmp_path, monkeypatch):
+    """Comments of a mebibyte before each of a hundred empty files take no memory, and count as unpacked."""
+    info = tarfile.TarInfo("x")
+    with gzip.open(tmp_path / "x.tgz", "wb", 1) as file:
+        for i in range(100):
+            info.name, info.pax_headers = f"{i}.txt", {"comment": "a" * (1 << 20)}
+            file.write(info.tobuf(tarfile.PAX_FORMAT))
+        file.write(bytes(1024))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(extract(tmp_path / "x.tgz", tmp_path)) == 100
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
+    monkeypatch.setattr(archives, "_SMALL_BYTES", 50 << 20)
+    monkeypatch.setattr(archives, "_MOST_RATIO", 1)
+    with pytest.raises(DataError, match="times its own"):
+        extract(tmp_path / "x.tgz", tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_before_headers_are_counted_together(tmp_path, kind):
+    """None is long, but one follows the other and all are held until the member comes."""
+    one = header("more", 1 << 19, kind) + b"a" * (1 << 19)
+    (tmp_path / "x.tgz").write_bytes(gzip.compress(one * 16 + header("x", 0) + bytes(1024), 1))
+    with pytest.raises(DataError, match="at most"):
+        extract(tmp_path / "x.tgz", tmp_path)
+
+
+def test_a_name_that_no_folder_takes_is_refused(tmp_path):
+    """A name of 100,000 characters, before anything is written."""
+    info = tarfile.TarInfo("a" * 100_000)
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    with pytest.raises(DataError, match="100,000 characters"):
+        extract(tmp_path / "x.tar", tmp_path)
+
+
+def test_an_xz_archive_does_not_get_all_the_memory_it_asks_for(tmp_path):
+    """One that asks for a dictionary of 3 GiB is refused."""
+    small = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 16}]
+    packed = bytearray(lzma.compress(header("x", 0) + bytes(1024), filters=small))
+    packed[16] = 39  # the code of 3 GiB; then the header's own sum
+    length = (packed[12] + 1) * 4 - 4
+    packed[12 + length : 16 + length] = zlib.crc32(packed[12 : 12 + length]).to_bytes(4, "little")
+    (tmp_path / "x.tar.xz").write_bytes(packed)
+    with pytest.raises(DataError, match=r"[Mm]emory usage limit"):
+        extract(tmp_path / "x.tar.xz", tmp_path)
+
+
+def test_a_zstd_archive_says_to_decompress_it(tmp_path):
+    """It is told from damage."""
+    (tmp_path / "x.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    with pytest.raises(DataError, match="compressed with zstd"):
+        extract(tmp_path / "x.tar.zst", tmp_path)
