@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from distlsh.config.addresses import split_tcp
+from distlsh.config.addresses import LAST_PORT, split_tcp
 from distlsh.config.explain import Places, at
-from distlsh.config.schema import Config, HashingConfig
+from distlsh.config.schema import Config, HashingConfig, RunConfig
 from distlsh.config.shares import layer_shares
 from distlsh.config.yamlio import KeyPath
 from distlsh.errors import ConfigError
@@ -194,6 +194,24 @@ def _network(config: Config) -> Iterator[Problem]:
                 "a port on the network needs keys that tell who may use it; "
                 "make them with: distlsh keygen DIR, and set run.keys: DIR",
             )
+    yield from _ports(run)
+
+
+def _ports(run: RunConfig) -> Iterator[Problem]:
+    """Control takes two ports, its own and the next one."""
+    control, publish = (split_tcp(where or "") for where in (run.control, run.publish))
+    if control is None or not control[1]:
+        return
+    if control[1] == LAST_PORT:
+        yield (
+            "run.control",
+            f"found {run.control!r}; allowed: ports below {LAST_PORT}; the next is used too",
+        )
+    if publish is not None and publish[1] in (control[1], control[1] + 1):
+        yield (
+            "run.publish",
+            f"found port {publish[1]}; run.control uses {control[1]} and {control[1] + 1}: choose another",
+        )
 
 
 def _power_of_two(n: int) -> bool:

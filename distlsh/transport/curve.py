@@ -30,7 +30,7 @@ class _Known:
     def callback(self, domain: str, key: bytes) -> bool:
         try:
             return key in self._keys()
-        except UsageError as error:  # of the folder of keys, while a run lives: nobody new enters
+        except (UsageError, OSError) as error:  # of the folder of keys, while a run lives: nobody new enters
             _log.warning(str(error))
             return False
 

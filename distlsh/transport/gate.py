@@ -1,7 +1,8 @@
 """A port on the network in front of a guarded socket in the run's own folder.
 
 libzmq accepts as many connections as the process has descriptors, before any key is checked.  Here at most
-`MOST` are open at once; more are closed unread.  Bytes are passed on as they are: the guarded socket behind
+`MOST` are open at once, and as many from this machine, so that the network does not keep its own children
+out; more are closed unread.  Bytes are passed on as they are: the guarded socket behind
 checks them, and closes what does not finish its handshake (`limits.HANDSHAKE_S`).
 """
 
@@ -13,10 +14,10 @@ import threading
 from collections.abc import Coroutine
 from pathlib import Path
 
-from distlsh.errors import UsageError
+from distlsh.errors import ResourceError, UsageError
 
 MOST = 128
-"""Connections through one gate at once."""
+"""Connections through one gate at once, of this machine and of all others."""
 
 _BUFFER = 1 << 14
 _PARTING_S = 1.0
@@ -28,15 +29,20 @@ class Gate:
     def __init__(self, host: str, port: int, inner: Path) -> None:
         """Listen from now on; UsageError where the address cannot be had."""
         self._inner = inner
-        self._open = 0
+        self._open = {True: 0, False: 0}
+        self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
         self._started = threading.Event()
         self._socket = _listen(host, port)
         self.host, self.port = host, self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="gate", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
         self._thread.start()
         self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            self._socket.close()
+            raise ResourceError(f"{self.address} cannot be served ({self._failure})") from self._failure
 
     @property
     def address(self) -> str:
@@ -50,6 +56,14 @@ class Gate:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
 
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._admit, sock=self._socket, limit=_BUFFER)
@@ -58,17 +72,18 @@ class Gate:
         server.close()  # connections are cancelled as the loop ends
 
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= MOST:
+        here = _is_from_here(writer)
+        if self._open[here] >= MOST:
             writer.transport.abort()
             return
-        self._open += 1
+        self._open[here] += 1
         try:
             await self._connect(reader, writer)
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
-            self._open -= 1
+            self._open[here] -= 1
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner, back = await asyncio.open_unix_connection(str(self._inner), limit=_BUFFER)
@@ -79,6 +94,12 @@ class Gate:
                 await writer.wait_closed()  # what the run said last
         finally:
             back.transport.abort()
+
+
+def _is_from_here(writer: asyncio.StreamWriter) -> bool:
+    """Tell whether both ends have one address: none but this machine's own processes connect from it."""
+    ends = [writer.get_extra_info(name) for name in ("peername", "sockname")]
+    return all(ends) and ends[0][0] == ends[1][0]
 
 
 async def _first_of(*ways: Coroutine[None, None, None]) -> None:
@@ -96,9 +117,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.transport.set_write_buffer_limits(high=_BUFFER)
     while data := await reader.read(_BUFFER):
         writer.write(data)
-        await (
-            writer.drain()
-        )  # where a peer does not read, the other side waits, and this memory does not grow
+        # Where a peer does not read, the other side waits, and this memory does not grow.
+        await writer.drain()
 
 
 def _listen(host: str, port: int) -> socket.socket:

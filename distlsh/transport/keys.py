@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
 
 from distlsh.errors import UsageError
 from distlsh.folders import who_else_reads, who_else_writes
@@ -20,7 +22,7 @@ from distlsh.folders import who_else_reads, who_else_writes
 SERVER = "server"
 CLIENTS = "clients"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-_KEY_CHARACTERS = 40
+_KEY_CHARACTERS, _KEY_BYTES = 40, 32
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,24 @@ def require_curve() -> None:
 def write_pair(folder: Path, name: str) -> tuple[Path, Path]:
     """Write a new pair to ``NAME.key`` (public, 0644) and ``NAME.key_secret`` (0600); return both paths.
 
-    UsageError where one of them is there already: nothing is ever overwritten.
+    UsageError where one of them is there already (nothing is ever overwritten), where others could change
+    them, or they cannot be written.
     """
-    from zmq.auth import create_certificates
-
     require_curve()
     _check_name(name)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_others(folder, could="put keys of theirs there")
+        return _write_pair(folder, name)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: keys cannot be written ({error.strerror}: {error.filename}); choose another"
+        ) from error
+
+
+def _write_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    from zmq.auth import create_certificates
+
     public, secret = folder / f"{name}.key", folder / f"{name}.key_secret"
     for path in (public, secret):
         if os.path.lexists(path):
@@ -110,8 +123,10 @@ def own_name(folder: Path) -> str:
 
 
 def read_public(path: Path) -> bytes:
-    """Return the public key in the file ``path``; UsageError if there is none."""
-    return _read(path, "copy it from who made it: the .key file, never the .key_secret")[0]
+    """Return the public key in the file ``path``; UsageError if there is none, or others could change it."""
+    public, _ = _read(path, "copy it from who made it: the .key file, never the .key_secret")
+    _refuse_others(path.parent, path, could="put a key of theirs there")
+    return public
 
 
 def known_keys(folder: Path) -> frozenset[bytes]:
@@ -120,13 +135,19 @@ def known_keys(folder: Path) -> frozenset[bytes]:
         raise UsageError(
             f"{folder}: no such folder; make it, and copy the public keys of those who may connect there"
         )
-    for path in (folder, *sorted(folder.glob("*.key"))):
-        why = who_else_writes(path)
+    files = sorted(folder.glob("*.key"))
+    _refuse_others(folder, *files, could="let others in")
+    return frozenset(read_public(path) for path in files)
+
+
+def _refuse_others(*paths: Path, could: str) -> None:
+    for path in paths:
+        try:
+            why = who_else_writes(path)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be looked at ({error.strerror}); remove it") from error
         if why is not None:
-            raise UsageError(
-                f"{path} {why}, who could let others in; give it to yourself alone: chmod go-w {path}"
-            )
-    return frozenset(read_public(path) for path in sorted(folder.glob("*.key")))
+            raise UsageError(f"{path} {why}, who could {could}; give it to yourself alone: chmod go-w {path}")
 
 
 def _check_name(name: str) -> None:
@@ -134,6 +155,13 @@ def _check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be the name of a key; allowed: letters, digits, '.', '_' and '-', at most 64"
         )
+
+
+def _is_key(text: bytes) -> bool:
+    try:
+        return len(text) == _KEY_CHARACTERS and len(z85.decode(text)) == _KEY_BYTES
+    except (KeyError, ValueError, struct.error):  # characters, or numbers, that Z85 does not have
+        return False
 
 
 def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
@@ -144,6 +172,6 @@ def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as a key ({error}); {advice}") from error
     for key in (public, secret):
-        if key is not None and len(key) != _KEY_CHARACTERS:
-            raise UsageError(f"{path}: damaged, a key has {_KEY_CHARACTERS} characters; {advice}")
+        if key is not None and not _is_key(key):
+            raise UsageError(f"{path}: damaged, a key has {_KEY_CHARACTERS} characters of Z85; {advice}")
     return public, secret

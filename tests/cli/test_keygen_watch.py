@@ -27,6 +27,13 @@ def test_keygen_makes_a_servers_keys_and_says_what_next(tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_keygen_where_it_cannot_write_is_wrong_usage(tmp_path, capsys):
+    """Exit 2, not a mistake of the program."""
+    (tmp_path / "keys").write_text("")
+    assert main(["keygen", str(tmp_path / "keys")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_keygen_tells_a_watcher_whom_to_give_the_key(tmp_path, capsys):
     """Other names than server are watchers'."""
     assert main(["keygen", str(tmp_path), "--name", "alice"]) == 0
@@ -38,6 +45,9 @@ def test_keygen_tells_a_watcher_whom_to_give_the_key(tmp_path, capsys):
     [
         ("tcp://127.0.0.1:5555", "distlsh keygen"),
         ("tcp://127.0.0.1", "tcp://HOST:PORT"),
+        ("tcp://*:5555", "own host and port"),
+        ("tcp://127.0.0.1:0", "own host and port"),
+        ("tcp://127.0.0.1:*", "own host and port"),
         ("somewhere", "not a run directory"),
     ],
 )

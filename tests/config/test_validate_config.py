@@ -24,6 +24,18 @@ from distlsh.errors import ConfigError
             "run.publish: found 'ipc:///tmp/x'; allowed: tcp://HOST:PORT",
         ),
         (["run.publish=tcp://h:65536", "run.keys=k"], "found 'tcp://h:65536'"),
+        (
+            ["run.control=tcp://h:65535", "run.keys=k"],
+            "'tcp://h:65535'; allowed: ports below 65535",
+        ),
+        (
+            ["run.control=tcp://h:5", "run.publish=tcp://h:5", "run.keys=k"],
+            "run.publish: found port 5; run.control uses 5 and 6",
+        ),
+        (
+            ["run.control=tcp://h:5", "run.publish=tcp://h:6", "run.keys=k"],
+            "run.publish: found port 6; run.control uses 5 and 6",
+        ),
         (["lsh.dim=48"], "lsh.dim: found 48; allowed: a power of two, such as 32 or 64"),
         (["lsh.bin_size=6"], "lsh.bin_size: found 6; allowed: a power of two, such as 4 or 8"),
         (

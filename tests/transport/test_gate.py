@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from distlsh.config.schema import RunConfig
-from distlsh.errors import UsageError
+from distlsh.errors import ResourceError, UsageError
 from distlsh.protocol.messages import Heartbeat, Stop
 from distlsh.protocol.reports import Notice
 from distlsh.runtime.doors import open_doors
@@ -108,6 +108,10 @@ def test_a_key_that_is_added_or_taken_away_counts_at_once(doors, keys, tmp_path)
     assert heard(doors, other, 5.0)
     (keys[0] / "clients/other.key").unlink()
     assert heard(doors, other, 0.4) == []
+    (keys[0] / "clients/gone.key").symlink_to("nowhere")
+    assert heard(doors, keys[1], 0.4) == []
+    (keys[0] / "clients/gone.key").unlink()
+    assert heard(doors, keys[1], 5.0)  # keys are still looked at
     (keys[0] / "clients").chmod(0o777)
     assert heard(doors, keys[1], 0.4) == []
 
@@ -197,6 +201,43 @@ def test_drop_by_drop_is_closed_too(doors):
                 if time.monotonic() - started > limits.HANDSHAKE_S + 10:
                     break
         assert time.monotonic() - started < limits.HANDSHAKE_S + 5
+
+
+@pytest.mark.parametrize("patience", [30.0])  # so that the flood stands
+def test_a_flood_from_elsewhere_leaves_this_machines_places(doors, keys, monkeypatch):
+    """Who comes from another address has places of its own: children are not kept out."""
+    monkeypatch.setattr("distlsh.transport.gate.MOST", 2)
+    with ExitStack() as stack:
+        there = ("127.0.0.1", port_of(doors.publish[1]))
+        raws = [socket.create_connection(there, source_address=("127.0.0.2", 0)) for _ in range(4)]
+        for raw in raws:
+            stack.callback(raw.close)
+            raw.settimeout(0.5)
+        assert heard(doors, keys[1], 5.0)
+        assert sorted(is_open(raw) for raw in raws) == [False, False, True, True]
+
+
+def is_open(raw):
+    try:
+        while raw.recv(4096):
+            pass
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+    return False
+
+
+def test_a_port_that_cannot_be_served_is_an_error(tmp_path, monkeypatch):
+    """Where the thread behind it cannot begin, the start does not wait for it; the port is free again."""
+
+    def fails(main):
+        main.close()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr("distlsh.transport.gate.asyncio.run", fails)
+    with pytest.raises(ResourceError, match=r"cannot be served \(too many open files"):
+        Gate("127.0.0.1", 0, tmp_path / "x")
 
 
 def test_a_port_that_is_taken_says_so(tmp_path):

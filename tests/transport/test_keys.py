@@ -124,3 +124,43 @@ def test_a_secret_is_not_shown():
     """A pair in a log or traceback shows its public key alone."""
     pair = new_pair()
     assert isinstance(pair, KeyPair) and pair.secret.decode() not in repr(pair)
+
+
+def test_a_known_key_that_is_gone_is_an_error_of_the_folder(tmp_path):
+    """A link that leads nowhere, at the start; a key that goes as it is looked at."""
+    write_pair(tmp_path, "server")
+    (tmp_path / CLIENTS / "x.key").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"x\.key: cannot be looked at"):
+        known_keys(tmp_path / CLIENTS)
+
+
+@pytest.mark.parametrize("key", ["~" * 40, "#" * 40, "\u00e9" * 20, "a" * 39])
+def test_what_is_not_in_the_alphabet_of_keys_is_no_key(tmp_path, key):
+    """40 bytes that libzmq would refuse later are refused here, with the file's name."""
+    path = tmp_path / "server.key"
+    path.write_text(f'metadata\ncurve\n    public-key = "{key}"\n')
+    with pytest.raises(UsageError, match=r"server\.key: damaged"):
+        read_public(path)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_servers_key_that_others_could_replace_is_not_trusted(tmp_path, mode):
+    """Nor are keys written or read where others can put theirs."""
+    public, _ = write_pair(tmp_path / "keys", "server")
+    public.chmod(mode)
+    with pytest.raises(UsageError, match="could put a key of theirs there"):
+        read_public(public)
+    public.chmod(0o644)
+    public.parent.chmod(mode)
+    with pytest.raises(UsageError, match="could put a key of theirs there"):
+        read_public(public)
+    with pytest.raises(UsageError, match="could put keys of theirs there"):
+        write_pair(tmp_path / "keys", "me")
+
+
+def test_keys_that_cannot_be_written_say_where(tmp_path):
+    """A file in the folder's place, and a folder below a file."""
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UsageError, match="keys cannot be written"):
+            write_pair(folder, "me")

@@ -67,8 +67,9 @@ def _keys(args: argparse.Namespace, where: str) -> ClientKeys | None:
 
     if not where.startswith("tcp://"):
         return None
-    if split_tcp(where) is None:
-        raise UsageError(f"found {where!r}; allowed: tcp://HOST:PORT")
+    found = split_tcp(where)
+    if found is None or "*" in where or not found[1]:
+        raise UsageError(f"found {where!r}; allowed: tcp://HOST:PORT, the run's own host and port")
     if args.keys is None:
         raise UsageError(
             f"{where}: a run is watched over the network with keys; "
