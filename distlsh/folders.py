@@ -52,30 +52,39 @@ def all_may_rename_in(folder: Path) -> bool:
 def own_folder(path: Path) -> Path:
     """Return the folder ``path``, made with mode 0700 if missing, which only this user (or root) can write.
 
-    For what is trusted when it is read back.  UsageError says who else could write it, and what to do.
+    Nor can others put another in its place, or in that of a folder above.  For what is trusted when it is
+    read back.  UsageError says who else could write it, and what to do.
     """
     try:
-        _make(path)
+        make_own(path)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be made ({error.strerror}); set DISTLSH_CACHE to a folder of your own"
         ) from error
-    why = who_else_writes(path)
-    if why is None and all_may_rename_in(path.parent):
-        why = f"lies in {path.parent}, where all users can put another in its place"
+    why = who_else_writes(path) or _who_else_replaces(path)
     if why is not None:
         raise UsageError(
             f"{path} {why}; what others put there would be run: set DISTLSH_CACHE to a folder of your own, "
-            f"or remove this one, to be made again: rm -r {path}"
+            f"or make it your own: chmod go-w, or remove it, to be made again: rm -r {path}"
         )
     return path
 
 
-def _make(path: Path) -> None:
+def _who_else_replaces(path: Path) -> str | None:
+    for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+        why, found = who_else_writes(folder), folder.stat()
+        sticky = found.st_mode & stat.S_ISVTX and found.st_uid in (os.geteuid(), 0)
+        if why is not None and not sticky:
+            return f"lies in {folder}, which {why}: who can put another in its place"
+    return None
+
+
+def make_own(path: Path) -> None:
+    """Make a folder, and those above it that are missing, with mode 0700 whatever the umask; OSError."""
     if path.is_dir():
         return
     if not path.parent.is_dir():
-        _make(path.parent)
+        make_own(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)  # whatever the umask
 
 

@@ -47,6 +47,31 @@ def test_a_folder_that_others_can_replace_is_refused(tmp_path):
     assert own_folder(folder) == folder
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_folder_far_above_that_others_write_is_refused(tmp_path, mode):
+    """Who can rename any folder above can put another in this one's place; so can who owns one."""
+    folder = own_folder(tmp_path / "a/b/kernels")
+    (tmp_path / "a").chmod(mode)
+    with pytest.raises(UsageError, match=f"lies in {tmp_path / 'a'}, which can be written by .* chmod go-w"):
+        own_folder(folder)
+    (tmp_path / "link").symlink_to(folder.parent)
+    with pytest.raises(UsageError, match=f"lies in {tmp_path / 'a'}, which"):
+        own_folder(tmp_path / "link/kernels")
+    (tmp_path / "a").chmod(0o755)
+    assert own_folder(folder) == folder
+
+
+@NEEDS_ROOT
+def test_a_folder_in_another_users_is_refused(tmp_path):
+    """Though its own mode and owner are right; the sticky bit of a stranger's folder mends nothing."""
+    folder = own_folder(tmp_path / "a/b/kernels")
+    os.chown(tmp_path / "a", 65534, 65534)
+    for mode in (0o700, 0o1777):
+        (tmp_path / "a").chmod(mode)
+        with pytest.raises(UsageError, match="which belongs to user 65534"):
+            own_folder(folder)
+
+
 @NEEDS_ROOT
 def test_another_users_folder_is_refused(tmp_path):
     """Whatever its mode."""

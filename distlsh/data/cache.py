@@ -17,9 +17,10 @@ from pathlib import Path
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store, sync_folder
 from distlsh.errors import StoreError
-from distlsh.folders import cache_root, open_lock, temporary_beside
+from distlsh.folders import cache_root, make_own, open_lock, temporary_beside
 
 FOLDER = ".distlsh-cache"
+_OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
 _POLL_S = 0.05
 _NOTICE_S = 10.0
 
@@ -61,7 +62,10 @@ def is_writable(folder: Path) -> bool:
             parent = parent.parent
         if parent.stat().st_mode & 0o222 == 0:
             return False
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder == user_cache_dir():
+            make_own(folder)  # compiled kernels lie beside it
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -156,8 +160,9 @@ def open_current(final: Path, is_current: Callable[[Dataset], bool]) -> Dataset 
 def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
     """Tell whether to use a store that may be another user's: sums tell damage, not lies.
 
-    Believed are this user, root and the owner of the source; others only where the folder's owner lets
-    not everyone write, and that owner is one of these or the user chose the folder.
+    Believed are this user, root and the owner of the source; others only where the folder's owner alone
+    writes, and that owner is one of these or the user chose the folder.  Who is believed may change the
+    store later too, while it is mapped.
 
     source  what the store was made from;  chosen  whether the user named the folder
     """
@@ -165,9 +170,10 @@ def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
         return False
     own, folder = store.stat(), store.parent.stat()
     owners = {os.geteuid(), 0} | ({source.stat().st_uid} if source is not None else set())
-    if own.st_mode & stat.S_IWOTH:
+    if own.st_mode & _OTHERS_WRITE:
         return False
-    return own.st_uid in owners or (not folder.st_mode & stat.S_IWOTH and (chosen or folder.st_uid in owners))
+    vouched = not folder.st_mode & _OTHERS_WRITE and (chosen or folder.st_uid in owners)
+    return own.st_uid in owners or vouched
 
 
 def _replace(temporary: Path, final: Path) -> None:

@@ -97,7 +97,7 @@ def _in_run(run_dir: RunDir) -> Iterator[Leftover]:
     for path in sorted(run_dir.checkpoints.glob(f"{TEMPORARY}*")):
         if _is_mine(path):
             yield _leftover(path, "a checkpoint that was never finished", own, saving)
-    for path in (run_dir.path / ".published", run_dir.summary.with_suffix(".tmp")):
+    for path in (run_dir.path / ".published", *run_dir.path.glob(f".{run_dir.summary.name}.*.tmp")):
         if _is_mine(path):
             yield _leftover(path, "of a run that is no more", own)
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from distlsh.errors import CheckpointError, ResourceError, UsageError
-from distlsh.folders import is_locked, locked
+from distlsh.folders import is_locked, locked, temporary_beside, who_else_writes
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
 _PUBLISHED = ".published"
@@ -32,14 +32,25 @@ class RunDir:
 
     @classmethod
     def create(cls, path: Path | None, name: str) -> RunDir:
-        """Make a new run directory; UsageError if ``path`` holds a run already."""
+        """Make a new run directory; UsageError if ``path`` holds a run already, or others can write there."""
         if path is None:
             path = _free(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
         run_dir = cls(path.absolute())
         run_dir.check_free()
         run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
+        run_dir.check_own()
         run_dir.logs.mkdir(exist_ok=True)
         return run_dir
+
+    def check_own(self) -> None:
+        """Raise UsageError if others can write here: links and files of theirs would be followed and read."""
+        for path in (self.path, self.checkpoints):
+            why = who_else_writes(path) if path.exists() else None
+            if why is not None:
+                raise UsageError(
+                    f"{path} {why}; a run writes only where nobody else does: chmod go-w {path}, "
+                    "or name another folder"
+                )
 
     def check_free(self) -> None:
         """Raise UsageError if a run lies here already."""
@@ -55,6 +66,7 @@ class RunDir:
         run_dir = cls(path.absolute())
         if not run_dir.config.is_file():
             raise CheckpointError(f"{path} is not a run directory: it has no config.yaml")
+        run_dir.check_own()
         run_dir.logs.mkdir(exist_ok=True)
         return run_dir
 
@@ -108,9 +120,10 @@ class RunDir:
         """Write ``summary.json`` in one piece; ResourceError if the disk does not take it."""
         fields: dict[str, Any] = msgspec.to_builtins(summary)
         fields.pop("type", None)
-        temporary = self.summary.with_suffix(".tmp")
+        temporary = temporary_beside(self.summary)
         try:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
+            with temporary.open("xb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
             os.replace(temporary, self.summary)
         except OSError as error:
             raise ResourceError(f"{self.summary}: cannot be written: {error.strerror}") from error

@@ -126,3 +126,29 @@ def test_waiting_for_ones_own_lock_is_said(source, monkeypatch, caplog):
     waiting.join()
     assert np.array_equal(found[0].labels, [0, 1, 2])
     assert f"waiting for another process that holds {lock}" in caplog.text
+
+
+@NEEDS_ROOT
+def test_a_store_that_a_group_writes_is_not_believed(source):
+    """Nor one in a folder that a group writes, where it is a stranger's."""
+    made = forged(source)
+    folder = made.parent
+    for path in (made, folder):
+        path.chmod(0o775)
+        assert not cache.believed(made, source, chosen=False) and not cache.believed(
+            made, source, chosen=True
+        )
+        path.chmod(0o755)
+    assert cache.believed(made, source, chosen=False)
+
+
+def test_the_users_own_folder_of_stores_is_closed_whatever_the_umask(tmp_path, monkeypatch):
+    """Compiled kernels lie in the folder above it: what others write there would be run."""
+    monkeypatch.setenv("DISTLSH_CACHE", str(tmp_path / "own"))
+    before = os.umask(0o002)
+    try:
+        assert cache.is_writable(cache.user_cache_dir()) and cache.is_writable(tmp_path / "data/x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o775  # where others may share stores
