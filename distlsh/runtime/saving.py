@@ -80,6 +80,8 @@ class Saver:
         }
         name = _name(position)
         arrays = self._persistent()
+        if VISITS in arrays:  # of this moment, as the position: what is trained later is not done yet
+            arrays[VISITS] = arrays[VISITS].copy()
         if position.stage == PRETRAIN:
             arrays = {key: value for key, value in arrays.items() if not comes_after_pretraining(key)}
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:

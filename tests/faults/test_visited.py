@@ -33,6 +33,7 @@ def test_a_killed_worker_repeats_samples_and_loses_none(config, tmp_path):
     summary = run(config(run={"visits": True}), observer=watcher, run_dir=tmp_path / "run")
     assert summary.worker_restarts == 1
     assert summary.visits_min == 2 and 0 < summary.visits_repeated <= 512
+    assert summary.visits_repeated == summary.repeated_samples  # the point is between two batches
 
 
 def test_counts_go_on_after_a_resume(config, tmp_path):

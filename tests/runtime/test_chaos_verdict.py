@@ -29,6 +29,7 @@ SUMMARY = {
     "samples": 40,
     "visits_min": 2,
     "visits_repeated": 3,
+    "repeated_samples": 3,
     "p_at_1": 0.5,
     "worker_restarts": 1,
 }
@@ -42,10 +43,10 @@ def target(tmp_path):
     found.close()
 
 
-def failing(target, summary=SUMMARY, outcomes=None, wrong=(), unasked=(), left=()):
+def failing(target, summary=SUMMARY, outcomes=None, wrong=(), unasked=(), left=(), late=False):
     plan = plan_faults(1, 3, Choices(n_workers=2))
     outcomes = [outcome(i, again_s=0.5) for i in (1, 2, 3)] if outcomes is None else outcomes
-    checks = judge(target, summary, plan, outcomes, wrong, unasked, CALM, 2, left)
+    checks = judge(target, summary, plan, late, outcomes, wrong, unasked, CALM, 2, left)
     return [check.what for check in checks if not check.holds]
 
 
@@ -61,6 +62,7 @@ def test_a_run_that_kept_everything_passes(target):
         ({"visits_min": 1}, "every sample was trained in every epoch"),
         ({"p_at_1": 0.46}, "P@1 is that of calm runs"),
         ({"worker_restarts": 99}, "restarts are counted"),
+        ({"repeated_samples": 3000}, "repeated samples are counted"),
     ],
 )
 def test_what_the_summary_says_is_judged(target, change, what):
@@ -78,6 +80,14 @@ def test_what_was_seen_is_judged(target):
     assert failing(target, left=["segment x"]) == ["nothing is left"]
     assert failing(target, outcomes=[outcome(1), outcome(2, struck=False)]) == ["the faults were injected"]
     assert "the run completed" in failing(target, summary=None)
+
+
+def test_when_the_time_is_over_only_faults_whose_turn_came_are_asked_for(target):
+    """A slow machine meets fewer faults, which is said; but those must strike."""
+    assert failing(target, outcomes=[outcome(1)], late=True) == []
+    missed = [outcome(1), outcome(2, struck=False)]
+    assert failing(target, outcomes=missed, late=True) == ["the faults were injected"]
+    assert failing(target, outcomes=[], late=True)[0] == "the faults were injected"
 
 
 def test_recoveries_are_told_by_role_without_pauses():

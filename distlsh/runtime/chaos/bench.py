@@ -129,7 +129,9 @@ def _report(
     path = target.run_dir / "summary.json"
     summary = json.loads(path.read_text()) if path.is_file() else None
     unasked, outcomes = campaign.unasked(), campaign.outcomes
-    checks = judge(target, summary, plan, outcomes, wrong, unasked, calm, pace.epochs, target.left())
+    checks = judge(
+        target, summary, plan, campaign.late, outcomes, wrong, unasked, calm, pace.epochs, target.left()
+    )
     return ChaosReport(
         seed=seed,
         workers=campaign.config.run.workers,

@@ -49,6 +49,7 @@ class Campaign:
         self.plan = plan
         self.outcomes: list[Outcome] = []
         self.wrong: list[str] = []
+        self.late = False  # the time was over before all faults had their turn
         self._on_fault = on_fault
         self._deadline_s = deadline_s
         gap = config.checkpoint.interval or 1
@@ -82,8 +83,9 @@ class Campaign:
             struck += self._strike(fault)
 
     def _over(self) -> bool:
-        late = self._deadline_s is not None and time.monotonic() - self._strikes.began > self._deadline_s
-        return late or self.target.life.code == 0
+        if self._deadline_s is not None and time.monotonic() - self._strikes.began > self._deadline_s:
+            self.late = True
+        return self.late or self.target.life.code == 0
 
     def _turn(self, share: float) -> None:
         """Wait until so much of the training is done, all children are there, and take a look."""
@@ -280,7 +282,8 @@ class Campaign:
 
     def _ended(self, fault: Fault, found: Outcome, life: Life) -> None:
         if fault.role != COORDINATOR:
-            self._strikes.expected.append((fault.role, 0.0))
+            if found.struck:
+                self._strikes.expected.append((fault.role, life.started))
         else:
             found.struck = life.code == -NUMBERS[fault.kind]
             if found.struck:
@@ -299,9 +302,10 @@ class Campaign:
 
     def unasked(self) -> list[str]:
         """Return the restarts that no fault explains."""
-        left = list(self.expected)
         found = []
         for life in self.target.lives:
+            # What was to be lost in one process of the command explains nothing in the next.
+            left = [one for one in self.expected if life.started <= one[1] <= (life.ended or one[1])]
             for heard in life.ear.heard if life.ear is not None else []:
                 if not isinstance(heard.metric, Restart):
                     continue

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from distlsh.errors import ProtocolError
 from distlsh.protocol.messages import Metric, WorkerMetrics
-from distlsh.protocol.reports import Rehash, Report, Restart
+from distlsh.protocol.reports import Notice, Rehash, Report, Restart
 from distlsh.transport.metrics import subscribe
 
 _SILENCE_S = 0.5
@@ -59,6 +59,10 @@ class Ear:
                     return one.at
         return None
 
+    def said(self, text: str, since: float) -> bool:
+        """Tell whether a notice with ``text`` came from ``since`` on."""
+        return any(isinstance(h.metric, Notice) and text in h.metric.text for h in self.since(since))
+
     def training(self, since: float = 0.0) -> float | None:
         """Return when any training was done from ``since`` on."""
         return next((h.at for h in self.since(since) if isinstance(h.metric, WorkerMetrics)), None)
@@ -85,7 +89,7 @@ class Ear:
             self.samples, self.phase = max(self.samples, metric.samples), metric.phase
 
 
-def publisher(folder: Path) -> str | None:
-    """Return the address that the run with its sockets below ``folder`` publishes at; None: not yet."""
-    found = next(iter(folder.glob("**/publish")), None)
+def publisher(folder: Path, pid: int) -> str | None:
+    """Return where coordinator ``pid``, with its sockets in ``folder``, publishes; None: nowhere yet."""
+    found = next(iter(folder.glob(f"distlsh-{pid}-*/publish")), None)
     return None if found is None else f"ipc://{found}"

@@ -19,11 +19,15 @@ GONE_S = 5.0
 
 _END_S = 120.0
 _RESUME_S = 120.0
-_BETWEEN_INTS_S = 0.1
+_BETWEEN_INTS_S = 0.4
+"""More than the time in which signals are taken for one."""
+
 _LONG = 10.0
 """A resume takes seconds: delays within it are that many times as long."""
 
 INTERRUPTED, FAILED = 130, 1
+_FIRST = "again to stop at once"
+"""What a run says to the first signal."""
 
 
 class Endings:
@@ -32,10 +36,11 @@ class Endings:
     def __init__(self, strikes: Strikes) -> None:
         self.strikes = strikes
         self.target = strikes.target
+        self._again = False  # the command was there still when it was sent its second signal
 
     def on_coordinator(self, fault: Fault) -> Outcome:
         """Strike the coordinator; return when the resumed run trains."""
-        found = self.strikes.outcome(fault)
+        found, self._again = self.strikes.outcome(fault), False
         at = self._strike(fault)
         if at is None:
             found.struck = False
@@ -55,8 +60,15 @@ class Endings:
             found.struck = False
             return found
         arm(segment, row_of(fault.role, self.strikes.n_workers), fault.point, NUMBERS[fault.kind])
-        at = time.monotonic()
-        kill(self.target.life.pid, signal.SIGINT)
+        row, at, life = row_of(fault.role, self.strikes.n_workers), time.monotonic(), self.target.life
+        kill(life.pid, signal.SIGINT)
+        found.struck = False
+
+        def struck() -> bool:
+            found.struck = found.struck or self.strikes.taken(row)
+            return found.struck or not life.alive
+
+        self.target.until(struck, _END_S)
         self.end(found, at, {INTERRUPTED})
         return found
 
@@ -68,6 +80,8 @@ class Endings:
             self._gone()
             pid = self.target.resume().pid
             time.sleep(_LONG * fault.delay_s)
+        if fault.kind == "int twice" and fault.moment == "any":
+            return self._twice_in_a_save(pid)
         if fault.moment == "point":
             assert fault.point is not None
             nudge = self._nudge(fault.point)
@@ -78,6 +92,24 @@ class Endings:
         if fault.kind == "int twice" and at is not None:
             time.sleep(_BETWEEN_INTS_S)
             kill(pid, signal.SIGINT)
+        return at
+
+    def _twice_in_a_save(self, pid: int) -> float | None:
+        """Send SIGINT, and again while the save that it asks for stands still: nothing is saved then."""
+        segment = self.target.life.segment
+        if segment is None:
+            return None
+        row = row_of(COORDINATOR, self.strikes.n_workers)
+        at = time.monotonic()
+        kill(pid, signal.SIGINT)
+        arm(segment, row, Point.SAVE_WRITE, signal.SIGSTOP)
+        held = self.target.until(lambda: self.strikes.taken(row), _END_S)
+        time.sleep(_BETWEEN_INTS_S)
+        # Held in an earlier save it may not have seen the first signal yet: both are one then.
+        ear = self.target.life.ear
+        self._again = held and ear is not None and ear.said(_FIRST, at)
+        kill(pid, signal.SIGINT)
+        kill(pid, signal.SIGCONT)
         return at
 
     def _nudge(self, point: Point) -> Callable[[], object] | None:
@@ -92,9 +124,11 @@ class Endings:
         """Return the exit codes that a fault may have."""
         if fault.kind == "kill":
             return {-signal.SIGKILL}
+        if self._again:
+            return {FAILED}
         codes = {INTERRUPTED}
         if fault.kind == "int twice" or fault.moment == "resuming":
-            codes.add(FAILED)  # stopped at once, as asked
+            codes.add(FAILED)  # stopped at once, as asked, unless all was saved already
         if fault.moment == "resuming":
             codes.add(-NUMBERS[fault.kind])  # Python had not begun to run our code
         return codes

@@ -22,7 +22,7 @@ SMALL = (
 )  # fmt: skip
 """Generated data of which an epoch takes a second or two."""
 
-GAP_S = 0.8
+GAP_S = 1.0
 """Seconds of undisturbed training between two faults."""
 
 LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04

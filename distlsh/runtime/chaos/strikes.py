@@ -272,7 +272,7 @@ class Strikes:
         try:
             return segment is not None and armed(segment, row) == 0
         except FileNotFoundError:
-            return True
+            return False
 
     def disarm(self) -> None:
         """Take back all points that are set."""

@@ -42,7 +42,11 @@ class Life:
     @property
     def ear(self) -> Ear | None:
         """What the run publishes; None before it has its sockets."""
-        if self._ear is None and self.code is None and (address := publisher(self._sockets)) is not None:
+        if (
+            self._ear is None
+            and self.code is None
+            and (address := publisher(self._sockets, self.pid)) is not None
+        ):
             self._ear = Ear(address)
         return self._ear
 
