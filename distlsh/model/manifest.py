@@ -14,7 +14,7 @@ import numpy as np
 from distlsh._version import __version__
 from distlsh.constants import CHECKPOINT_VERSION
 from distlsh.errors import CheckpointError
-from distlsh.files import parse_json, read_text
+from distlsh.files import parse_json, read_text, short
 
 MANIFEST = "manifest.json"
 
@@ -88,13 +88,13 @@ def read_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise CheckpointError(f"{file}: missing; {_ADVICE}") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); {_ADVICE}") from error
+        raise CheckpointError(f"{file}: cannot be read ({short(error)}); {_ADVICE}") from error
     if zlib.crc32(text.encode()) != crc:
         raise CheckpointError(f"{file}: damaged, its checksum differs; {_ADVICE}")
     try:
         return _checked(file, parse_json(text))
     except ValueError as error:  # msgspec's too
-        raise CheckpointError(f"{file}: does not describe a checkpoint ({error}); {_ADVICE}") from None
+        raise CheckpointError(f"{file}: does not describe a checkpoint ({short(error)}); {_ADVICE}") from None
 
 
 def _checked(file: Path, content: dict[str, Any]) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -114,7 +115,10 @@ class NetworkSpec:
                 f"the checkpoint's description of its network lacks or adds: {wrong};"
                 " it was written by another version of distlsh"
             )
-        return cls(**{**values, "hidden": tuple(values["hidden"]), "active": tuple(values["active"])})
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"the checkpoint's description of its network is wrong: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
