@@ -22,6 +22,14 @@ RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"}
 UNSAFE_YAML = {"load", "load_all", "unsafe_load", "unsafe_load_all", "full_load", "full_load_all"}
 PICKLING_LOADERS = {"load", "read_array", "NpzFile"}
+PICKLING_PARTS = {"reduction", "connection", "Connection"}
+PERMITTED = {
+    "multiprocess.context.reduction.dump(multiprocess.spawn.get_preparation_data(name), buffer)",
+    "multiprocess.context.reduction.dump(process, buffer)",
+}
+"""The start of a child, through a pipe."""
+
+SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "_Loader"}
 RECEIVERS = {"recv_pyobj", "send_pyobj", "recv_serialized"}
 
 
@@ -30,11 +38,20 @@ def problems(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.split(".")[0] in PICKLES]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PICKLES:
-            found.append(node.module)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += _import_from(node.module, {alias.name for alias in node.names})
         elif isinstance(node, ast.Call):
             found += _call(node)
     return found
+
+
+def _import_from(module: str, names: set[str]) -> list[str]:
+    package = module.split(".")[0]
+    if package in PICKLES or (package == "numpy" and names & PICKLING_LOADERS):
+        return [module]  # of NumPy's, a bare `load` in a call would not show whose it is
+    if package in ("multiprocess", "multiprocessing") and names & PICKLING_PARTS:
+        return [module]
+    return []
 
 
 def _call(node: ast.Call) -> list[str]:
@@ -49,7 +66,9 @@ def _call(node: ast.Call) -> list[str]:
     wrong = [
         loads and given.get("allow_pickle") != "False",
         given.get("allow_pickle", "False") != "False",
-        module == "yaml" and name in UNSAFE_YAML and "Safe" not in text and "_Loader" not in text,
+        module == "yaml" and name in UNSAFE_YAML and given.get("Loader") not in SAFE_LOADERS,
+        name == "import_module" and any(f"'{pickling}" in text for pickling in PICKLES),
+        name in ("dump", "dumps", "loads", "load") and "reduction" in module and text not in PERMITTED,
         name in RECEIVERS,
         name in SHELLS and module in ("os", "subprocess", "asyncio"),
         given.get("shell", "False") != "False",
@@ -74,7 +93,14 @@ def test_nothing_read_can_run_code():
         "npy.read_array(file)",
         "yaml.load(text)",
         "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.load(text, Loader=yaml.Loader)  # Safe",
+        "yaml.load('Safe')",
         "yaml.unsafe_load(text)",
+        "from numpy import load",
+        "importlib.import_module('pickle')",
+        "from multiprocessing import reduction",
+        "from multiprocessing.connection import Connection",
+        "multiprocess.context.reduction.loads(data)",
         "eval(text)",
         "socket.recv_pyobj()",
         "subprocess.run(line, shell=True)",

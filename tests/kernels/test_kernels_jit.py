@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from numba.core import config
 
 import distlsh.kernels
+from distlsh.folders import cache_root
 from distlsh.kernels._jit import cache_dir, source_digest, sources
 
 FOLDER = Path(distlsh.kernels.__file__).parent
@@ -47,3 +49,21 @@ def test_code_with_checked_bounds_has_a_cache_of_its_own(monkeypatch):
         monkeypatch.setattr(config, "BOUNDSCHECK", checked)
         folders.add(cache_dir(path))
     assert len(folders) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"DISTLSH_CACHE": "/a"},
+        {"XDG_CACHE_HOME": "/b"},
+        {"HOME": "/c"},
+        {"DISTLSH_CACHE": "", "XDG_CACHE_HOME": "/d"},
+    ],
+)
+def test_compiled_code_lies_in_the_folder_that_is_looked_at(monkeypatch, given) -> None:
+    """Whatever the environment says: the folder whose owner is checked is the one that numba reads."""
+    for name in ("DISTLSH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert cache_dir(FOLDER / "tables.py").parent == cache_root() / "kernels"
