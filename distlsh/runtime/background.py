@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distlsh.constants import PRETRAIN
-from distlsh.errors import DistlshError
+from distlsh.errors import DistlshError, ResourceError
 from distlsh.model.checkpoint import Moment
 from distlsh.protocol import events as ev
 from distlsh.protocol.actions import SaveCheckpoint
@@ -74,11 +74,16 @@ class Saves:
 
         figures  see `Saver.save`
         """
-        assert self._thread is None
+        assert self._thread is None and self._outcome is None
         write = self._saver.save(asked.position, figures, live=not asked.quiet)
         self._cancelled = False
-        self._thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # there may be no thread to be had
+            self._outcome = Outcome(asked, None, _told(error), 0.0)
+        else:
+            self._thread = thread
 
     def heard(self) -> ev.Saved | ev.SaveDue | None:
         """Return what the machine must know by now, once.
@@ -86,8 +91,10 @@ class Saves:
         Where a save failed, the run goes on and later ones may succeed; the error of one that none
         follows is raised, and so is one that no disk can be blamed for.
         """
-        if self._thread is not None:
-            return None if self._thread.is_alive() else self._end()
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        if self._thread is not None or self._outcome is not None:
+            return self._end()
         if self._interval_s and time.monotonic() - self._idle_since >= self._interval_s:
             self._idle_since = time.monotonic()
             return ev.SaveDue()
@@ -104,8 +111,8 @@ class Saves:
             if left is not None:
                 self.begin(SaveCheckpoint(left, quiet=True, last=True), figures())
                 self._end()
-        except (DistlshError, OSError) as error:
-            text = f"what was learned since the last checkpoint could not be saved: {error}"
+        except Exception as error:  # whatever it is, the run ends with the error that came first
+            text = f"what was learned since the last checkpoint could not be saved: {_words(error)}"
             self._notice("warning", text)
 
     def give_up(self) -> None:
@@ -131,7 +138,7 @@ class Saves:
             failpoint(self._line, Point.SAVE_BEFORE)
             path = write(watch=self._watch)
         except Exception as raised:
-            error = raised
+            error = _told(raised)
         self._outcome = Outcome(asked, path, error, time.perf_counter() - started)
 
     def _watch(self, moment: Moment) -> None:
@@ -141,14 +148,14 @@ class Saves:
             failpoint(self._line, _POINTS[moment])
 
     def _wait(self) -> Outcome | None:
-        if self._thread is None:
-            return None
-        self._thread.join()
-        self._thread = None
-        self._idle_since = time.monotonic()
-        assert self._outcome is not None
-        self.seconds += self._outcome.seconds
-        return self._outcome
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            self._idle_since = time.monotonic()
+            self.seconds += outcome.seconds
+        return outcome
 
     def _end(self) -> ev.Saved | None:
         outcome = self._wait()
@@ -165,6 +172,22 @@ class Saves:
         self.final_saved = self.final_saved or asked.position.stage == "final"
         self._notice("info", f"checkpoint {path.name} after {progress(asked.position)}")
         return ev.Saved()
+
+
+def _told(error: Exception) -> Exception:
+    """Return an error of a machine that gives no thread, or no memory, as what it is."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return ResourceError(
+            "no thread could be started: raise the limit of processes (ulimit -u, or pids.max of the control "
+            "group: docker run --pids-limit, systemd TasksMax)"
+        )
+    if isinstance(error, MemoryError):
+        return ResourceError("no more memory could be had; lower run.workers or model.hidden")
+    return error
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, DistlshError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def progress(position: Position) -> str:

@@ -91,6 +91,54 @@ def test_a_full_disk_in_the_middle_of_a_run_is_a_warning(saves):
     assert level == "warning" and "the disk filled up" in text and "try again" in text
 
 
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+def refuse(*_):
+    raise NO_THREAD
+
+
+@pytest.mark.parametrize("error, text", [(NO_THREAD, "pids.max"), (MemoryError(), "no more memory")])
+def test_a_machine_without_threads_or_memory_is_a_warning_too(saves, error, text):
+    """Writing takes threads and buffers; a run must not end because none is to be had for a moment."""
+    writer = Writer(error)
+    writer.go_on.set()
+    one = saves(writer)
+    one.begin(BESIDE, {})
+    assert until(one.heard) == ev.Saved(kept=False)
+    ((level, told),) = one.told
+    assert level == "warning" and text in told
+
+
+def test_a_save_without_a_thread_of_its_own_fails_and_the_next_one_works(saves, monkeypatch):
+    """It is heard like any other failed save, and nobody waits for the thread that never was."""
+    writer = Writer()
+    writer.go_on.set()
+    one = saves(writer)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        one.begin(BESIDE, {})
+    assert one.heard() == ev.Saved(kept=False) and "no thread" in one.told[0][1]
+    assert one.heard() is None
+    one.close()
+    one.begin(BESIDE, {})
+    assert until(one.heard) == ev.Saved(kept=True)
+
+
+@pytest.mark.parametrize("error", [NO_THREAD, MemoryError(), KeyError("a bug")])
+def test_a_rescue_without_a_thread_hides_no_first_error(saves, error, monkeypatch):
+    """Whatever fails in it is a warning, whether its thread starts or not."""
+    writer = Writer(error)
+    writer.go_on.set()
+    one = saves(writer)
+    if error is NO_THREAD:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    one.rescue(lambda _: POSITION, dict)
+    one.close()
+    ((level, told),) = one.told
+    assert level == "warning" and "could not be saved" in told
+
+
 @pytest.mark.parametrize("asked, error", [(LAST, ResourceError("full")), (BESIDE, KeyError("a bug"))])
 def test_the_last_ones_error_and_any_that_is_no_disks_is_raised(saves, asked, error):
     """Where no other save follows, and where the program is wrong, the run must end."""
