@@ -8,6 +8,8 @@ import select
 import signal
 import struct
 
+from distlsh.runtime.exhausted import exhaustion
+
 _NUMBER = struct.Struct("q")
 _CODE_PATIENCE_S = 0.25
 """The fork server tells the exit code of a dead child this long after its death, or it stands still."""
@@ -47,8 +49,8 @@ class ChildProcess:
         self._send()
         if self.pid is None and (pid := self._read()) is not None:
             self.pid = pid
-            with contextlib.suppress(ProcessLookupError):  # it may be gone already
-                self._pidfd = os.pidfd_open(pid)
+            with contextlib.suppress(ProcessLookupError), exhaustion(f"process {pid} cannot be watched"):
+                self._pidfd = os.pidfd_open(pid)  # it may be gone already
         self.unanswered = self.pid is None and self._status < 0
         return self.pid is not None
 

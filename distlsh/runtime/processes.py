@@ -27,6 +27,7 @@ from distlsh.config.schema import Config
 from distlsh.config.shares import layer_shares
 from distlsh.constants import TUNED_FAMILIES
 from distlsh.runtime.child_process import ChildProcess
+from distlsh.runtime.exhausted import exhaustion
 from distlsh.runtime.prctl import PARENT, adopt_orphans
 from distlsh.runtime.procfs import children_named, may_be_of, stands_still
 from distlsh.runtime.roles import FORK_SERVER
@@ -70,9 +71,16 @@ class ForkServer:
         return self._pidfd
 
     def start(self) -> None:
-        """Start the server if there is none.  Its BLAS has one thread: a worker is one core."""
+        """Start the server if there is none.  Its BLAS has one thread: a worker is one core.
+
+        Raises ResourceError where the system has no descriptor or process left for it.
+        """
         if self.pid is not None:
             return
+        with exhaustion("the fork server cannot be started"):
+            self._start()
+
+    def _start(self) -> None:
         if not self._starts:
             self._adopted_before = adopt_orphans(True)  # so that exit codes are known without a server
         self._starts += 1
@@ -84,24 +92,29 @@ class ForkServer:
             alive, self._alive = os.pipe()
             try:
                 self.pid = self._launch(listener.fileno(), alive)
+            except BaseException:
+                os.close(self._alive)
+                self._alive = -1
+                raise
             finally:
                 os.close(alive)
         _servers.add(self.pid)
         self._pidfd = os.pidfd_open(self.pid)
 
     def ask(self, target: Callable[[bytes], None], packed: bytes, name: str) -> ChildProcess:
-        """Ask for a child that runs ``target(packed)``; return at once."""
+        """Ask for a child that runs ``target(packed)``; return at once.
+
+        Raises ResourceError where this process has no descriptors left for it.
+        """
         self.start()
         process = _context.Process(target=target, args=(packed,), name=name, daemon=True)
         data = _pickled(process, name)
-        status, their_status = os.pipe()
-        their_data, lease = os.pipe()
-        try:
-            with contextlib.suppress(OSError):  # no server listens: the child's status ends, unanswered
+        with exhaustion(f"{name} cannot be started"), contextlib.ExitStack() as ours:
+            with contextlib.ExitStack() as theirs:
+                status, their_status = _pipe(ours, theirs)
+                their_data, lease = _pipe(theirs, ours)
                 self._send([their_data, their_status])
-        finally:
-            os.close(their_data)
-            os.close(their_status)
+            ours.pop_all()
         return ChildProcess(status, lease, data)
 
     def ended(self) -> int | None:
@@ -109,7 +122,7 @@ class ForkServer:
         if self.pid is None:
             return None
         try:
-            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+            result = os.waitid(*self._which(), os.WEXITED | os.WNOHANG)
         except ChildProcessError:  # whoever embeds this process has waited for all its children
             self._forget()
             return 0
@@ -125,8 +138,13 @@ class ForkServer:
 
     def kill(self) -> None:
         """End the server; its children live on."""
-        if self.pid is not None:
-            os.kill(self.pid, signal.SIGKILL)
+        if self.pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # whoever embeds this process may have waited for it
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
 
     def part_with(self, child: ChildProcess) -> None:
         """Close a child that is dead, or no longer wanted."""
@@ -153,7 +171,7 @@ class ForkServer:
         if self.pid is not None:  # it may be compiling for a minute: do not wait for it to notice
             self.kill()
             with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, self.pid, os.WEXITED)
+                os.waitid(*self._which(), os.WEXITED)
             self._forget()
         if self._starts:
             self.end_strays(set(), names)
@@ -186,17 +204,32 @@ class ForkServer:
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.setblocking(False)
-                client.connect(self._address)
-                multiprocess.context.reduction.sendfds(client, [*descriptors, nothing, nothing])
+                with contextlib.suppress(OSError):  # no server listens: the child's status ends, unanswered
+                    client.connect(self._address)
+                    multiprocess.context.reduction.sendfds(client, [*descriptors, nothing, nothing])
         finally:
             os.close(nothing)
+
+    def _which(self) -> tuple[int, int]:
+        """Return what `os.waitid` takes: its pid may be another's, once somebody has waited for it."""
+        assert self.pid is not None
+        return (os.P_PIDFD, self._pidfd) if self._pidfd >= 0 else (os.P_PID, self.pid)
 
     def _forget(self) -> None:
         assert self.pid is not None
         _servers.discard(self.pid)
-        os.close(self._alive)
-        os.close(self._pidfd)
+        for descriptor in (self._alive, self._pidfd):
+            if descriptor >= 0:  # whatever came between a start and its end
+                os.close(descriptor)
         self.pid, self._alive, self._pidfd = None, -1, -1
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """Return a pipe's ends, each closed by its stack."""
+    ends = os.pipe()
+    reader.callback(os.close, ends[0])
+    writer.callback(os.close, ends[1])
+    return ends
 
 
 def lease() -> int | None:
