@@ -116,6 +116,15 @@ def write_checkpoint(
     return target
 
 
+def discard(path: Path) -> None:
+    """Remove one checkpoint; a warning is logged where that fails.
+
+    Raises CheckpointError if another process writes in its folder.
+    """
+    with _only_writer(path.parent):
+        _remove(path)
+
+
 def read_checkpoint(
     path: str | Path, *, verify: bool = True, mmap: bool = False
 ) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -278,15 +287,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _prune(folder: Path, keep: int) -> None:
-    """Remove the oldest; each is renamed first, so that half a checkpoint is never seen."""
+    """Remove the oldest."""
     for old in _newest_first(folder, [])[max(keep, 1) :]:
-        hidden = folder / f"{TEMPORARY}old-{old.name}"
-        try:
-            os.rename(old, hidden)
-        except OSError as error:
-            log.warning("%s: an old checkpoint could not be removed: %s", old, error.strerror)
-            continue
-        shutil.rmtree(hidden, ignore_errors=True)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; it is renamed first, so that half of one is never seen."""
+    hidden = path.with_name(f"{TEMPORARY}old-{path.name}")
+    try:
+        os.rename(path, hidden)
+    except OSError as error:
+        log.warning("%s: an old checkpoint could not be removed: %s", path, error.strerror)
+        return
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 # --- reading

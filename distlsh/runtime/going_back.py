@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distlsh.errors import CheckpointError
-from distlsh.model.checkpoint import checkpoints, read_checkpoint
+from distlsh.model.checkpoint import checkpoints, discard, read_checkpoint
 from distlsh.model.finite import bad_array
 from distlsh.protocol import events as ev
 from distlsh.protocol.plan import Position
@@ -20,7 +20,10 @@ Notice = Callable[[str, str], None]
 
 
 class GoingBack:
-    """Takes a run back to the newest checkpoint that is whole and all of whose numbers are finite."""
+    """Takes a run back to the newest checkpoint that is whole and all of whose numbers are finite.
+
+    Newer ones with others are removed; damaged ones stay, for people to look at.
+    """
 
     def __init__(self, parts: Parts, memory: MemoryWatch, meter: Meter, notice: Notice) -> None:
         """Take the run's parts; ``notice`` is told, level and text, what is used and what was passed over."""
@@ -53,7 +56,8 @@ class GoingBack:
                 continue
             bad = next((name for name, array in arrays.items() if bad_array(name, array)), None)
             if bad is not None:
-                self._notice("warning", f"checkpoint {path.name} was passed over: {bad} is not finite")
+                self._notice("warning", f"checkpoint {path.name} was removed: {bad} is not finite")
+                discard(path)  # or it were what --resume takes, until the next save
                 continue
             return path, arrays, state
         return None

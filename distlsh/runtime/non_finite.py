@@ -50,6 +50,7 @@ class Numbers:
         self._config, self._machine, self._meter, self._train = config, machine, meter, train
         self._checkpoints, self._notice = checkpoints, notice
         self._policy = config.train.on_non_finite
+        self._ended = False
         self._untold: NonFinite | None = None
         self._waited = False
         self._nameless_since: float | None = None
@@ -58,8 +59,8 @@ class Numbers:
 
     @property
     def stops(self) -> bool:
-        """Whether anything that is not finite ends the run: then no checkpoint is written any more."""
-        return self._policy == "stop" and bool(self._meter.non_finite)
+        """Whether a number ends, or has ended, the run: then no checkpoint is written any more."""
+        return self._ended or (self._policy == "stop" and bool(self._meter.non_finite))
 
     def heard(self, news: NonFinite) -> ev.FallBack | None:
         """Take a worker's finding; NonFiniteError where the run shall end."""
@@ -142,6 +143,7 @@ class Numbers:
         return f"lower {group}.lr (now {rate:g}){scale}{again}"
 
     def _error(self, what: str, advice: str) -> NonFiniteError:
+        self._ended = True
         return NonFiniteError(
             f"{what}; after {progress(self._machine.position)}. {advice[:1].upper()}{advice[1:]}. "
             f"Checkpoints of before are in {self._checkpoints}"

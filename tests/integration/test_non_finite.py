@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import zlib
 
 import msgspec
@@ -15,10 +16,12 @@ from distlsh.data.opening import open_pair
 from distlsh.data.store import _CHECKS, _HEADER_BYTES, _checksum, _note, _sample_crc
 from distlsh.errors import NonFiniteError
 from distlsh.inference import Model
-from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
+from distlsh.model.checkpoint import FOLDER, latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.runtime.launch import run
 
 ROW = 4321
+BEGINNING = "samples-000000000000"
+"""The checkpoint of what has not trained yet."""
 
 
 @pytest.fixture
@@ -118,6 +121,10 @@ def test_a_bad_instance_is_left_out_once_an_epoch(poisoned, tmp_path, policy, wo
     assert all_finite(tmp_path / "run") and summary.p_at_1 > 0.3
 
 
+def saved_in(run_dir):
+    return {path.name for path in (run_dir / FOLDER).glob("*")}
+
+
 def diverging(config, policy, lr=3.0, **groups):
     """Return a run of plain vectors and momentum, which rates above about 0.1 blow up."""
     train = {
@@ -130,6 +137,21 @@ def diverging(config, policy, lr=3.0, **groups):
     return config(model={"normalize": False}, train=train, **groups)
 
 
+class Patient(Watcher):
+    """Holds training up after some samples until a checkpoint is there."""
+
+    def report(self, report):
+        super().report(report)
+        if report.samples >= 500 and not any("checkpoint samples-" in text for text in texts(self, "info")):
+            time.sleep(0.3)
+
+
+def late(config, policy, lr=4.0, interval=0, **train):
+    """Return a run whose rate rises, so that it has learned something when it blows up."""
+    train = {"warmup": 0.9, "epochs": 3, **train}
+    return diverging(config, policy, lr, train=train, checkpoint={"interval": interval})
+
+
 def test_a_rate_that_diverges_stops_the_run(config, tmp_path):
     """The error names instance and layer, and the rate to lower."""
     with pytest.raises(
@@ -139,9 +161,10 @@ def test_a_rate_that_diverges_stops_the_run(config, tmp_path):
 
 
 def test_a_rate_that_diverges_is_not_skipped_for_long(config, tmp_path):
-    """More than a hundredth of the samples left out end the run: it is not the data."""
+    """More than a hundredth of the samples left out end the run, and nothing of its weights is saved."""
     with pytest.raises(NonFiniteError, match=r"samples had to be left out, the first: worker-\d: instance"):
-        run(diverging(config, "skip"), run_dir=tmp_path / "run")
+        run(late(config, "skip"), run_dir=tmp_path / "run")
+    assert saved_in(tmp_path / "run") <= {BEGINNING}
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -160,17 +183,17 @@ def test_a_rate_that_diverges_falls_back_until_it_learns(config, tmp_path, worke
 
 
 def test_smaller_rates_that_do_not_help_end_the_run(config, tmp_path):
-    """After train.max_fall_backs returns the next finding is an error that says so."""
-    settings = diverging(config, "fall_back", lr=1e6, train={"max_fall_backs": 1, "fall_back_factor": 0.9})
+    """After train.max_fall_backs returns the next finding ends the run, and bad weights are not saved."""
+    settings = late(config, "fall_back", max_fall_backs=1, fall_back_factor=0.9)
     with pytest.raises(NonFiniteError, match=r"went back 1 times .* did not help"):
         run(settings, run_dir=tmp_path / "run")
+    assert saved_in(tmp_path / "run") <= {BEGINNING}
 
 
 def test_training_goes_back_to_the_last_checkpoint(config, tmp_path):
     """A rate that rises until it diverges: back to a checkpoint, a full refresh, smaller rates, the end."""
-    watcher = Watcher()
-    train = {"warmup": 0.9, "fall_back_factor": 0.05, "epochs": 3}
-    settings = diverging(config, "fall_back", lr=30.0, train=train, checkpoint={"interval": 1000})
+    watcher = Patient()
+    settings = late(config, "fall_back", 3.0, fall_back_factor=0.05, interval=500)
     summary = run(settings, observer=watcher, run_dir=tmp_path / "run")
     assert summary.status == "completed" and summary.samples == 18_000
     back = [text for text in texts(watcher, "info") if text.startswith("went back to checkpoint samples-")]
@@ -180,6 +203,45 @@ def test_training_goes_back_to_the_last_checkpoint(config, tmp_path):
     _, state = read_checkpoint(latest_checkpoint(tmp_path / "run").path)
     assert state["position"]["lr_scale"] == pytest.approx(0.05**summary.fall_backs)
     assert all_finite(tmp_path / "run")
+
+
+WEIGHTS = "output.weights"
+
+
+class Planting(Patient):
+    """Puts two newer checkpoints beside each that is saved: a damaged one, and one with a NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.left_at_returns = []
+
+    def notice(self, notice):
+        super().notice(notice)
+        if notice.text.startswith("checkpoint samples-") and " after " in notice.text:
+            self.plant(self.run_dir / FOLDER, notice.text.split()[1])
+        if notice.text.startswith("went back to"):
+            self.left_at_returns.append(saved_in(self.run_dir))
+
+    def plant(self, folder, name):
+        arrays, state = read_checkpoint(folder / name)
+        path = write_checkpoint(folder, f"damaged-{name}", arrays, state, keep=10)
+        (path / f"{WEIGHTS}.npy").write_bytes(b"")
+        arrays[WEIGHTS] = np.full_like(arrays[WEIGHTS], np.nan)
+        write_checkpoint(folder, f"bad-{name}", arrays, state, keep=10)
+
+
+def test_bad_checkpoints_are_passed_over_and_those_not_finite_are_removed(config, tmp_path):
+    """A return takes the newest good one, and so would a resume from then on."""
+    watcher = Planting()
+    settings = late(config, "fall_back", 3.0, fall_back_factor=0.05, interval=500)
+    assert run(settings, observer=watcher, run_dir=tmp_path / "run").status == "completed"
+    told = texts(watcher)
+    assert any("damaged-samples-" in text and "is damaged and was passed over" in text for text in told)
+    assert any("bad-samples-" in text and f"was removed: {WEIGHTS} is not finite" in text for text in told)
+    assert watcher.left_at_returns
+    for left in watcher.left_at_returns:
+        assert any(name.startswith("samples-") for name in left)
+        assert not any(name.startswith("bad-") for name in left)
 
 
 @pytest.mark.parametrize("policy", ["stop", pytest.param("skip", marks=pytest.mark.slow)])
