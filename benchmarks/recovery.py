@@ -47,7 +47,7 @@ STOPS = {
         lambda line: line["phase"] == "pretrain" and line["samples_per_s"] > 0,
     ),
 }
-BETWEEN_S = 1.0
+BETWEEN_S = 0.5
 
 
 class Disturbed(Silent):
@@ -84,7 +84,7 @@ class Disturbed(Silent):
         self._measure("nothing", lambda: time.sleep(BETWEEN_S))
         self._measure("worker killed", lambda: self._until_back("worker-1", signal.SIGKILL))
         self._measure("worker stopped", lambda: self._until_back("worker-1", signal.SIGSTOP), self.n // 4)
-        self._measure("rehasher killed", lambda: self._until_back("rehasher", signal.SIGKILL))
+        self._measure("rehasher killed", lambda: self._until_back("rehasher", signal.SIGKILL), self.n // 2)
         self._measure("fork server killed", self._kill_server, self.n // 4)
         self._measure("fork server stopped, worker killed", self._stop_server, self.n // 4)
         os.kill(os.getpid(), signal.SIGINT)
@@ -208,7 +208,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="distlsh-recovery-") as name:
         settings = [f"data.cache_dir={name}/cache", "pretrain.epochs=0", *args.settings]
         data = {"recoveries": recoveries(settings, args.n, Path(name))} if args.n else {}
-        data["stops"] = stops(settings, args.stops, Path(name))
+        if args.stops:
+            data["stops"] = stops(settings, args.stops, Path(name))
     data["load_average"] = round(os.getloadavg()[1], 1)
     print("written:", write("recovery", data))
 

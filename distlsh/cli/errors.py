@@ -42,7 +42,7 @@ def guarded(action: Callable[[], int], *, program: str, verbose: bool) -> int:
 
 def silence() -> None:
     """Write to nowhere where nobody reads any more; the interpreter's last flush would fail, too."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed descriptor has none
         try:
             stream.flush()
         except OSError:

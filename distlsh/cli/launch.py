@@ -6,12 +6,13 @@ Only the standard library is imported at the top, so that --help and wrong usage
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from distlsh._version import __version__
-from distlsh.cli.errors import FAILED, guarded
+from distlsh.cli.errors import FAILED, guarded, silence
 from distlsh.config.resuming import ALLOWED, may_change
 from distlsh.errors import CheckpointError, DistlshError, UsageError
 
@@ -76,6 +77,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
     return guarded(lambda: _launch(args), program=PROGRAM, verbose=args.verbose)
+
+
+def entry() -> NoReturn:
+    """Run the command as a program of its own, and end it at once.
+
+    All is closed by now; taking the interpreter and its compiled code apart would take longer than a stop.
+    """
+    code = main()
+    silence()
+    os._exit(code)
 
 
 def _launch(args: argparse.Namespace) -> int:
@@ -183,4 +194,4 @@ def _plot(summary: Summary, *, quiet: bool) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    entry()
