@@ -13,12 +13,12 @@ import pytest
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 
 WRITER = """
-import os, signal, sys
+import os, signal, sys, zlib
 import numpy as np
 from distlsh.model import array_files, checkpoint
 
 folder, module, function, at = sys.argv[1:]
-module = {"os": os, "zlib": checkpoint.zlib}[module]
+module = {"os": os, "zlib": zlib}[module]
 original, calls = getattr(module, function), 0
 
 def dying(*arguments):
