@@ -157,23 +157,30 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     except Stopped:
         log("stopped in the middle of a task")
     except MemoryError:  # a death like others: what took the memory may be gone when it is started again
-        traceback.print_exc()
         code = NO_MEMORY_CODE
+        _print_error()
     except BaseException:
-        traceback.print_exc()
-        link.failed(traceback.format_exc())
         code = 1
+        link.failed(traceback.format_exc())  # first: the log may be on a full disk
+        _print_error()
     link.close()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     # The interpreter's own exit would wait for threads and run the fork server's handlers.
     os._exit(code)
 
 
 def log(text: str) -> None:
-    """Write a line with date and time to the child's log."""
-    _log.rotate_if_large()
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+    """Write a line with date and time to the child's log; no work ends because its disk is full."""
+    with suppress(OSError):
+        _log.rotate_if_large()
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+def _print_error() -> None:
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 class _Log:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
 from striking import OnceThere
 from watching import Watcher
 
 from distlsh.errors import ChildError
-from distlsh.runtime import assembly
 from distlsh.runtime.launch import run
-
-
-@pytest.fixture
-def worker_runs(monkeypatch, tmp_path):
-    """Have workers begin in a function of a module that is written here."""
-
-    def use(body: str):
-        (tmp_path / "other_worker.py").write_text(
-            "from distlsh.runtime.child import run_child\n"
-            "def main(packed):\n    run_child(packed, body)\n"
-            f"def body(setup, arena, link):\n{body}"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        module = importlib.import_module("other_worker")
-        monkeypatch.setattr(assembly, "worker_main", module.main)
-
-    yield use
-    sys.modules.pop("other_worker", None)
 
 
 def failure(config, tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 from watching import Watcher
 
-from distlsh.errors import ResourceError
+from distlsh.errors import ChildError, ResourceError
 from distlsh.model.checkpoint import latest_checkpoint
 from distlsh.runtime.launch import run
 from tests.small_disk import fill, small_disk
@@ -35,6 +35,33 @@ class Filler(Watcher):
     @property
     def failed(self):
         return [one.text for one in self.notices if "no checkpoint was saved" in one.text]
+
+
+class FullLogs(Watcher):
+    """Has children write their logs to a disk that is always full."""
+
+    def start(self, config, run_dir):
+        super().start(config, run_dir)
+        for role in ("worker-0", "worker-1", "rehasher"):
+            log = self.run_dir / "logs" / f"{role}.log"
+            log.parent.mkdir(exist_ok=True)
+            log.symlink_to("/dev/full")
+
+
+def test_children_work_on_where_their_logs_cannot_be_written(config, tmp_path):
+    """Each writes lines as it starts, the rehasher before it answers: no one ends, tables are refreshed."""
+    watcher = FullLogs()
+    summary = run(config(run={"workers": 2}), observer=watcher, run_dir=tmp_path / "run")
+    assert summary.status == "completed" and summary.worker_restarts == 0 and watcher.rehashes
+
+
+def test_an_error_of_a_child_is_told_where_its_log_cannot_be_written(config, tmp_path, worker_runs):
+    """Its traceback reaches the coordinator, which gives up at once."""
+    worker_runs("    raise LookupError('no hat here')\n")
+    watcher = FullLogs()
+    with pytest.raises(ChildError, match="no hat here"):
+        run(config(run={"workers": 2}), observer=watcher, run_dir=tmp_path / "run")
+    assert not any("starting it again" in notice.text for notice in watcher.notices)
 
 
 def test_a_disk_without_room_for_one_checkpoint_is_refused_before_the_start(config, tmp_path):
