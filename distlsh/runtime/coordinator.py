@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
 from distlsh.data.dataset import Dataset
@@ -41,7 +39,8 @@ from distlsh.runtime.layout import touched_by
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.non_finite import Numbers
 from distlsh.runtime.observer import Observer
-from distlsh.runtime.reporting import Meter, promise, rate_at
+from distlsh.runtime.order import write_order
+from distlsh.runtime.reporting import Meter, pretrained, promise, rate_at
 from distlsh.runtime.roles import REHASHER, worker_index, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.staff import News
@@ -96,7 +95,8 @@ class Coordinator:
         self._sums = EvalSums()
         self._eval_started = 0.0
         self._next_report = 0.0
-        self._stop_sent = False
+        self.cut_short = False  # asked to stop before anything was learned that is not saved
+        self._stop_sent = self._has_trained = False
         self._pretraining_told = False
         self._restarts_before = 0
         self._samples_before: float | None = None  # counted before this part of the run
@@ -122,6 +122,11 @@ class Coordinator:
         return self._restarts_before + self._staff.restarts
 
     @property
+    def finished(self) -> str | None:
+        """How the run has ended, with all saved that it has learned: "completed" or "interrupted"."""
+        return "interrupted" if self.cut_short else self._machine.finished
+
+    @property
     def position(self) -> Position:
         """Where the run is."""
         return self._machine.position
@@ -129,8 +134,9 @@ class Coordinator:
     def run(self) -> str:
         """Run to the end and return the status: "completed" or "interrupted"."""
         self._clock.switch("compile")
-        self._staff.start()
-        while self._machine.finished is None:
+        with self._signals.held():
+            self._staff.start()
+        while (status := self.finished) is None:
             self._waiter.wait(self._staff.patience(_POLL_S))
             self._hear()
             self._watch()
@@ -138,7 +144,7 @@ class Coordinator:
         self._numbers.tell()
         self._clock.switch(None)
         self._stages.switch(None)
-        return self._machine.finished
+        return status
 
     def _watch_first_step(self) -> None:
         """Remember when the first batch of this part of the run had been counted."""
@@ -163,7 +169,9 @@ class Coordinator:
         self.cpu_s = cpu_by_role(self._staff.pids)
 
     def _hear(self) -> None:
-        for news in [*self._staff.hear(), *self._staff.check()]:
+        with self._signals.held():  # a child between two states would be missed when all are ended
+            heard = [*self._staff.hear(), *self._staff.check()]
+        for news in heard:
             self._take(news)
         self._hub.receive()
         if (told := self.saves.heard()) is not None:
@@ -171,7 +179,14 @@ class Coordinator:
         if self._signals.requested and not self._stop_sent:
             self._stop_sent = True
             self._signals.drain()
-            self.notice("warning", f"{self._signals.name}: saving, then stopping (again to stop at once)")
+            self._stop()
+
+    def _stop(self) -> None:
+        name, self.cut_short = self._signals.name, not self._has_trained
+        if self.cut_short:
+            self.notice("warning", f"{name}: stopping; nothing has been trained yet")
+        else:
+            self.notice("warning", f"{name}: saving, then stopping (again to stop at once)")
             self._feed(ev.StopRequested())
 
     def _take(self, news: News) -> None:
@@ -264,7 +279,7 @@ class Coordinator:
             case act.HandBack(worker):
                 self._staff.tell(worker_role(worker), HandBack())
             case act.WriteOrder(epoch, pretraining):
-                self._write_order(epoch, pretraining)
+                write_order(self._arena["runtime.order"], self._config.train.seed, epoch, pretraining)
             case act.BeginRehash(full):
                 self._staff.tell(REHASHER, StartRehash(full=full, samples=self._machine.position.samples))
             case act.BeginTuning(recall, number):
@@ -285,25 +300,13 @@ class Coordinator:
 
     def _assign(self, worker: int, task: Task) -> None:
         failpoint(self._line, Point.ASSIGN)
+        self._has_trained = self._has_trained or task.kind in ("train", PRETRAIN)
         self._arena.reserved(touched_by(task.kind))
         self._clock.mark("first_task")
         if task.kind == "init_output" and self._config.pretrain.epochs and not self._pretraining_told:
-            self._tell_pretraining()
+            self._pretraining_told = True
+            self.notice(*pretrained(self.meter.totals, self._clock.seconds("pretrain")))
         self._staff.tell(worker_role(worker), Assign(task))
-
-    def _tell_pretraining(self) -> None:
-        self._pretraining_told = True
-        n, loss = self.meter.totals[Counter.PRETRAINED], self.meter.totals[Counter.PRETRAIN_LOSS]
-        if n:
-            took = self._clock.seconds("pretrain")
-            self.notice("info", f"pretrained on {n:,.0f} samples in {took:.1f} s, mean loss {loss / n:.3f}")
-        else:
-            self.notice("warning", "nothing to pretrain on: no label has two instances; going on without")
-
-    def _write_order(self, epoch: int, pretraining: bool) -> None:
-        order = self._arena["runtime.order"]
-        key = (self._config.train.seed, epoch, *([1] if pretraining else []))
-        order[:] = np.random.default_rng(key).permutation(len(order))
 
     def _end_evaluation(self, kind: str) -> None:
         failpoint(self._line, Point.EVALUATED)

@@ -30,6 +30,7 @@ from distlsh.runtime.observer import Observer, Silent
 from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.restored import as_checkpoint_errors, check_position
+from distlsh.runtime.roles import REHASHER, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
 from distlsh.runtime.summary import summarise
@@ -94,7 +95,8 @@ class _Session:
         self.stack.callback(allow_files(self.config.run.workers))  # before the fork server, which inherits it
         check_tasks(self.config.run.workers)
         server = server_of(self.config)
-        self.stack.callback(server.stop)
+        roles = [*map(worker_role, range(self.config.run.workers)), REHASHER]
+        self.stack.callback(server.stop, roles)  # whose children go with it, whatever has happened
         sweep()
         self._check_run_dir(resume, new_dir)
         server.start()
@@ -219,10 +221,14 @@ class _Session:
         line = line_of(parts.arena, COORDINATOR)
         try:
             status = coordinator.run()
+            at_once = coordinator.cut_short
             failpoint(line, Point.SHUTDOWN)
         except StopNow:
-            parts.staff.stop(at_once=True)
-            raise
+            self.signals.deaf = True
+            if coordinator.finished is None:
+                parts.staff.stop(at_once=True)
+                raise
+            status, at_once = coordinator.finished, True  # all is saved already
         except Exception:
             self.signals.deaf = True
             parts.staff.stop()
@@ -231,7 +237,7 @@ class _Session:
         self.signals.deaf = True
         coordinator.memory.sample(now=True)
         coordinator.sample_cpu()
-        parts.staff.stop()
+        parts.staff.stop(at_once)
         failpoint(line, Point.SUMMARY)
         coordinator.report(last=True)
         return status

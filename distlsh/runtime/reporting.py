@@ -244,6 +244,14 @@ def promise(told: Tuned) -> str:
     )
 
 
+def pretrained(totals: NDArray[np.float64], seconds: float) -> tuple[str, str]:
+    """Say how the pretraining went that took so long: a notice's level and text."""
+    n, loss = totals[At.PRETRAINED], totals[At.PRETRAIN_LOSS]
+    if not n:
+        return "warning", "nothing to pretrain on: no label has two instances; going on without"
+    return "info", f"pretrained on {n:,.0f} samples in {seconds:.1f} s, mean loss {loss / n:.3f}"
+
+
 def rate_at(config: Config, position: Position, n_train: int) -> float:
     """Return the learning rate of a run at ``position``: in the pretraining, that of the pretraining."""
     if position.stage == PRETRAIN:

@@ -241,7 +241,8 @@ class Staff:
                 case sv.Ask(role):
                     self._control.send(role, Stop())
                 case sv.Signal(role, number=number):
-                    self._processes[role].signal(number)
+                    if role in self._processes:  # else it has just been seen to end
+                        self._processes[role].signal(number)
                 case sv.Look(role, pid):
                     if stands_still(pid, traced=False):
                         news += self._handle(sv.StandsStill(role, pid))

@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -33,6 +35,7 @@ class StopSignals:
         self.fileno, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
         self._first_at: float | None = None
+        self._held = self._due = False
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -48,6 +51,20 @@ class StopSignals:
         os.close(self.fileno)
         os.close(self._write)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Raise StopNow at the end of the block rather than within it: what changes together stays whole.
+
+        For short blocks that do not wait.  An error that leaves the block goes before.
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._due:
+            raise StopNow
+
     def drain(self) -> None:
         """Empty the pipe, so that ``fileno`` wakes nobody again."""
         os.read(self.fileno, 64)
@@ -59,6 +76,9 @@ class StopSignals:
         self.name = signal.Signals(number).name
         self._first_at = self._first_at or now
         if self.requested or not self.patient:
-            raise StopNow
+            if not self._held:
+                raise StopNow
+            self._due = True
+            return
         self.requested = True
         os.write(self._write, b"\0")

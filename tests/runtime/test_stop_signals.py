@@ -58,6 +58,26 @@ def test_a_signal_ends_at_once_where_nothing_is_to_be_saved():
         assert not signals.requested
 
 
+def test_a_signal_waits_for_the_end_of_what_changes_together():
+    """Within the block nothing is raised, at its end StopNow; once out of it, signals end at once again."""
+    with StopSignals() as signals:
+        done = False
+        with pytest.raises(StopNow), signals.held():
+            send()
+            done = True
+        assert done
+        time.sleep(0.35)
+        with pytest.raises(StopNow):
+            send()
+
+
+def test_an_error_is_not_hidden_by_a_signal_that_waited():
+    """What ends a run is told, though somebody wanted its end anyway."""
+    with StopSignals() as signals, pytest.raises(LookupError), signals.held():
+        send()
+        raise LookupError
+
+
 def test_nohup_is_respected():
     """A run that was started to survive its terminal does."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
