@@ -12,7 +12,10 @@ from distlsh.runtime.exhausted import exhaustion
 
 _NUMBER = struct.Struct("q")
 _CODE_PATIENCE_S = 0.25
-"""The fork server tells the exit code of a dead child this long after its death, or it stands still."""
+"""The exit code of a dead child is known this long after its death, if nobody is left to tell it."""
+
+_TELLING_S = 2.0
+"""The same, where a fork server lives that must be given a core before it can tell."""
 
 
 class ChildProcess:
@@ -54,15 +57,19 @@ class ChildProcess:
         self.unanswered = self.pid is None and self._status < 0
         return self.pid is not None
 
-    def ended(self, now: float) -> bool:
-        """Tell whether the process is dead and ``code`` as well known as it can be at time ``now``."""
+    def ended(self, now: float, *, teller: bool) -> bool:
+        """Tell whether the process is dead and ``code`` as well known as it can be at time ``now``.
+
+        teller  there is a fork server that may tell the code yet
+        """
         if self._dead_since is None and not self._dead():
             return False
         if self._dead_since is None:
             self._dead_since = now
         if self.code is None:
             self.code = self._collect()
-        return self.code is not None or now - self._dead_since >= _CODE_PATIENCE_S
+        patience = _TELLING_S if teller and self._status >= 0 else _CODE_PATIENCE_S
+        return self.code is not None or now - self._dead_since >= patience
 
     @property
     def dead(self) -> bool:

@@ -194,7 +194,8 @@ class Staff:
         news: list[News] = []
         for role, child in list(self._processes.items()):
             was_dead = child.dead
-            if not child.ended(time.monotonic()):
+            teller = child.dead and self._server.pid is not None and not self._server.stopped
+            if not child.ended(time.monotonic(), teller=teller):
                 if child.dead and not was_dead:
                     self._unwatch(child.fileno())  # it wakes no one until its code is known
                 continue
