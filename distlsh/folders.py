@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
+import pwd
 import secrets
 import stat
 import time
@@ -28,11 +30,26 @@ def who_else_writes(path: Path) -> str | None:
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
         return f"belongs to user {found.st_uid}"
+    return company(found)
+
+
+def company(found: os.stat_result) -> str | None:
+    """Return in words who beside its owner may write a file or folder; None if nobody."""
     if found.st_mode & stat.S_IWOTH:
         return "can be written by all users"
-    if found.st_mode & stat.S_IWGRP:
+    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
         return f"can be written by the group {found.st_gid}"
     return None
+
+
+def _is_own_group(gid: int) -> bool:
+    """Tell whether a group is this user's private one: of the user's name, with nobody else in it."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    own = (group.gr_gid, group.gr_name) == (user.pw_gid, user.pw_name)
+    return own and set(group.gr_mem) <= {user.pw_name}
 
 
 def who_else_reads(path: Path) -> str | None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from distlsh.errors import UsageError
-from distlsh.folders import open_without_links, own_folder, temporary_beside, who_else_reads, who_else_writes
+from distlsh.folders import (
+    open_without_links,
+    own_folder,
+    temporary_beside,
+    who_else_reads,
+    who_else_writes,
+)
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
 
@@ -26,6 +34,7 @@ def test_an_own_folder_is_made_closed_whatever_the_umask(tmp_path):
     assert own_folder(made) == made
 
 
+@pytest.mark.usefixtures("in_company")
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
 def test_a_folder_that_others_write_is_refused(tmp_path, mode):
     """The error says who, why and what to do."""
@@ -34,6 +43,18 @@ def test_a_folder_that_others_write_is_refused(tmp_path, mode):
     folder.chmod(mode)
     with pytest.raises(UsageError, match=r"can be written by .* would be run: set DISTLSH_CACHE .* rm -r"):
         own_folder(folder)
+
+
+def test_a_users_private_group_is_no_company(tmp_path, monkeypatch):
+    """Systems whose umask is 002 give each user a group of their own; one with other members is company."""
+    user, groups = pwd.getpwuid(os.geteuid()), []
+    monkeypatch.setattr("grp.getgrgid", lambda gid: groups[-1])
+    tmp_path.chmod(0o775)
+    groups.append(SimpleNamespace(gr_gid=user.pw_gid, gr_name=user.pw_name, gr_mem=[]))
+    assert who_else_writes(tmp_path) is None
+    for changes in ({"gr_mem": ["eve"]}, {"gr_name": "staff"}, {"gr_gid": user.pw_gid + 1}):
+        groups.append(SimpleNamespace(**{**vars(groups[0]), **changes}))
+        assert "can be written by the group" in who_else_writes(tmp_path)
 
 
 def test_a_folder_that_others_can_replace_is_refused(tmp_path):
@@ -47,6 +68,7 @@ def test_a_folder_that_others_can_replace_is_refused(tmp_path):
     assert own_folder(folder) == folder
 
 
+@pytest.mark.usefixtures("in_company")
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 def test_a_folder_far_above_that_others_write_is_refused(tmp_path, mode):
     """Who can rename any folder above can put another in this one's place; so can who owns one."""

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +16,9 @@ from pathlib import Path
 from distlsh.data.dataset import Dataset
 from distlsh.data.store import open_store, sync_folder
 from distlsh.errors import StoreError
-from distlsh.folders import cache_root, make_own, open_lock, temporary_beside
+from distlsh.folders import cache_root, company, make_own, open_lock, temporary_beside
 
 FOLDER = ".distlsh-cache"
-_OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
 _POLL_S = 0.05
 _NOTICE_S = 10.0
 
@@ -170,9 +168,9 @@ def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
         return False
     own, folder = store.stat(), store.parent.stat()
     owners = {os.geteuid(), 0} | ({source.stat().st_uid} if source is not None else set())
-    if own.st_mode & _OTHERS_WRITE:
+    if company(own) is not None:
         return False
-    vouched = not folder.st_mode & _OTHERS_WRITE and (chosen or folder.st_uid in owners)
+    vouched = company(folder) is None and (chosen or folder.st_uid in owners)
     return own.st_uid in owners or vouched
 
 

@@ -129,6 +129,7 @@ def test_waiting_for_ones_own_lock_is_said(source, monkeypatch, caplog):
 
 
 @NEEDS_ROOT
+@pytest.mark.usefixtures("in_company")
 def test_a_store_that_a_group_writes_is_not_believed(source):
     """Nor one in a folder that a group writes, where it is a stranger's."""
     made = forged(source)

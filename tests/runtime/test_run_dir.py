@@ -10,6 +10,7 @@ from distlsh.errors import UsageError
 from distlsh.runtime.run_dir import RunDir
 
 
+@pytest.mark.usefixtures("in_company")
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
 @pytest.mark.parametrize("inner", [".", "checkpoints"])
 def test_a_run_directory_that_others_write_is_refused(tmp_path, mode, inner):

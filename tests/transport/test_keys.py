@@ -92,6 +92,7 @@ def test_known_keys_are_those_of_the_folder(tmp_path):
     assert found == {read_pair(tmp_path / "a", "alice").public, read_pair(tmp_path / "b", "bob").public}
 
 
+@pytest.mark.usefixtures("in_company")
 def test_a_folder_where_others_could_add_keys_is_refused(tmp_path):
     """So is a known key that others could replace."""
     clients = tmp_path / CLIENTS
@@ -143,6 +144,7 @@ def test_what_is_not_in_the_alphabet_of_keys_is_no_key(tmp_path, key):
         read_public(path)
 
 
+@pytest.mark.usefixtures("in_company")
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_servers_key_that_others_could_replace_is_not_trusted(tmp_path, mode):
     """Nor are keys written or read where others can put theirs."""
