@@ -38,6 +38,7 @@ from distlsh.protocol.child_events import (
 )
 
 __all__ = [
+    "CRASHES",
     "Ask",
     "Child",
     "ChildAction",
@@ -66,7 +67,7 @@ __all__ = [
     "Unanswered",
 ]
 
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 """Signals by which a program ends that cannot go on: twice so at the start, and a third time is in vain."""
 
 _QUIET_HEARTBEATS = 3
@@ -355,7 +356,7 @@ class Supervisor:
         if code > 0:
             return "before it was ready"
         before, child.start_crash = child.start_crash, code
-        return "before it was ready, like the one before it" if code == before and -code in _CRASHES else ""
+        return "before it was ready, like the one before it" if code == before and -code in CRASHES else ""
 
 
 def _reason(child: Child, event: Exited) -> str:

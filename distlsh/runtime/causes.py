@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 from distlsh.constants import NO_MEMORY_CODE
+from distlsh.protocol.supervision import CRASHES
 
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 _TAIL_BYTES = 64 << 10
 _TAIL_LINES = 30
 _PLACE = re.compile(
@@ -36,7 +36,7 @@ class Causes:
             return _LOWER
         if code == -signal.SIGKILL:
             return self._memory()
-        if code is not None and -code in _CRASHES and (place := self._place(role)):
+        if code is not None and -code in CRASHES and (place := self._place(role)):
             return place
         return ""
 
