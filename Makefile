@@ -3,6 +3,7 @@
 #   make test         the fast tests;  make test-all: the slow ones too
 #   make test-bounds  the tests that run kernels, compiled with bounds checking
 #   make fuzz         a million changed inputs to every reader (INPUTS=..., SEED=...)
+#   make reliability  all that shows what docs/reliability.md promises: three hours
 #   make lint types   ruff, mypy
 PYTHON ?= python3
 WORKERS ?= 2
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 
-.PHONY: quickstart test test-all test-bounds fuzz lint types clean setup
+.PHONY: quickstart test test-all test-bounds fuzz reliability lint types clean setup
 
 quickstart: $(RUNTIME)
 	$(BIN)/distlsh-launch --workers $(WORKERS)
@@ -31,6 +32,14 @@ test-bounds: $(DEV)
 
 fuzz: $(DEV)
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED) --json fuzz.json
+
+reliability: $(DEV)
+	$(MAKE) test-all
+	$(MAKE) test-bounds
+	$(MAKE) fuzz
+	$(BIN)/distlsh bench chaos --faults 200 --seed $(SEED)
+	$(BIN)/python benchmarks/crash_saves.py --crashes 100 --seed $(SEED)
+	$(BIN)/python benchmarks/soak.py --minutes 60 --output soak.json
 
 lint: $(DEV)
 	$(BIN)/ruff check .
