@@ -77,11 +77,6 @@ class SparseRows(NamedTuple):
             np.ascontiguousarray(found.data, np.float32),
             int(found.shape[1]),
         )
-        if len(rows.indices) and not 0 <= rows.indices.min() <= rows.indices.max() < rows.n_dims:
-            raise ShapeError(
-                f"column numbers from {rows.indices.min()} to {rows.indices.max()} in rows of "
-                f"{rows.n_dims} columns; make the array anew"
-            )
         return rows
 
     @property
