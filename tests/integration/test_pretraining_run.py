@@ -164,7 +164,7 @@ def test_a_checkpoint_from_before_there_was_pretraining_resumes(config, tmp_path
 def test_other_pretraining_is_refused_when_resuming(config, tmp_path):
     """A run goes on with the pretraining that it was started with."""
     cut(config(pretrain=PRETRAIN), tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"pretrain\.scale: 10\.0 in the checkpoint, 20\.0 now"):
+    with pytest.raises(CheckpointError, match=r"pretrain\.scale: 15\.0 in the checkpoint, 20\.0 now"):
         run(config(pretrain={**PRETRAIN, "scale": 20.0}), resume=tmp_path / "run")
 
 
