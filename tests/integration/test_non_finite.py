@@ -13,7 +13,7 @@ import pytest
 from watching import Watcher
 
 from distlsh.data.opening import open_pair
-from distlsh.data.store import _CHECKS, _HEADER_BYTES, _checksum, _note, _sample_crc
+from distlsh.data.store import _CHECKS, _HEADER_BYTES, _check_file, _checksum, _note, _sample_crc
 from distlsh.errors import NonFiniteError
 from distlsh.inference import Model
 from distlsh.model.checkpoint import FOLDER, latest_checkpoint, read_checkpoint, write_checkpoint
@@ -56,9 +56,8 @@ def forge(path):
     entry["crc32"] = zlib.crc32(file.read_bytes()[_HEADER_BYTES:])
     entry["sample_crc32"] = _sample_crc(file)
     (path / "meta.json").write_text(json.dumps({**content, "checksum": _checksum(content)}))
-    stats = {name: (path / f"{name}.npy").stat() for name in content["arrays"]}
-    noted = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-    _note(path, {**noted, "checks": _CHECKS})
+    stats = {name: _check_file(path, name, entry) for name, entry in content["arrays"].items()}
+    _note(path, {**stats, "checks": _CHECKS})
 
 
 def texts(watcher, level="warning"):

@@ -141,7 +141,7 @@ def test_without_a_shared_label_the_run_goes_on_and_says_so(tmp_path, config):
 def test_a_loss_that_is_no_number_names_the_pretrainings_settings(config, tmp_path):
     """An absurd rate ends the run with what to lower; nothing broken is saved."""
     settings = config(pretrain={**PRETRAIN, "lr": 1e38}, train={"optimizer": "sgd"})
-    with pytest.raises(DistlshError, match=r"samples of the pretraining; lower pretrain\.lr \(now 1e\+38\)"):
+    with pytest.raises(DistlshError, match=r"samples of the pretraining\. Lower pretrain\.lr \(now 1e\+38\)"):
         run(settings, run_dir=tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 
