@@ -29,7 +29,7 @@ LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04
 """Of P@1, over three calm runs or more, and over fewer, which say little of their spread."""
 
 _LEAST_GAP = 512
-_RATE_EPOCHS = 3
+_RATE_EPOCHS = 4
 _CALM_S = 3600.0
 _MANY = 1_000_000
 
@@ -98,9 +98,15 @@ def find_pace(config: Config, n_faults: int, root: Path) -> tuple[Pace, int]:
     short = paced(config, Pace(epochs=_RATE_EPOCHS, gap=_MANY), config.train.seed)
     summary = calm_run(short, root, "rate")
     n_train = round(summary["samples"] / _RATE_EPOCHS)
-    wanted = (n_faults + 2) * max(_LEAST_GAP, GAP_S * summary["samples_per_s"])
+    wanted = (n_faults + 2) * max(_LEAST_GAP, GAP_S * _rate(summary))
     epochs = max(_RATE_EPOCHS, math.ceil(wanted / n_train))
     return Pace(epochs=epochs, gap=max(1, epochs * n_train // (n_faults + 2))), n_train
+
+
+def _rate(summary: dict[str, Any]) -> float:
+    """Return the samples a second of an idle machine: others may be busy now, and not in an hour."""
+    own_cores = summary["samples"] * summary["workers"] / max(summary["cpu_s"]["workers"], 1e-3)
+    return float(max(summary["samples_per_s"], own_cores))
 
 
 def calm_run(config: Config, root: Path, name: str) -> dict[str, Any]:
