@@ -22,8 +22,8 @@ SMALL = (
 )  # fmt: skip
 """Generated data of which an epoch takes a second or two."""
 
-GAP_S = 1.0
-"""Seconds of undisturbed training between two faults."""
+GAP_S = 0.6
+"""Seconds of undisturbed training between two faults, on cores that nobody else uses."""
 
 LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04
 """Of P@1, over three calm runs or more, and over fewer, which say little of their spread."""
