@@ -39,6 +39,7 @@ def segments():
     return sorted(path.name for path in SEGMENT_DIR.glob(f"distlsh-{os.getpid()}-*-tables-*"))
 
 
+@pytest.mark.slow
 def test_a_rehasher_killed_while_it_chooses_is_replaced_and_chooses(config, tmp_path):
     """The choice begins anew in the next rehasher; the run completes with one choice made."""
     before = []

@@ -69,6 +69,7 @@ def test_a_first_signal_saves_and_leaves_nothing(tmp_path, number):
         assert latest_checkpoint(run.dir).path.is_dir()
 
 
+@pytest.mark.slow
 def test_a_completed_run_leaves_nothing_and_needs_no_reader(tmp_path):
     """A pipe that is closed, as by `head`, costs the output and not the run, at whose end all is gone."""
     read, write = os.pipe()

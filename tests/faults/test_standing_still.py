@@ -46,6 +46,7 @@ def test_a_worker_stopped_while_it_evaluates_is_replaced(config, tmp_path):
     assert all(evaluation.n_rows == 800 for evaluation in watcher.evaluations)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_its_children(tmp_path):
     """Ctrl-Z for longer than run.heartbeat_timeout_s, then fg: no child is blamed for its silence."""
     with Run(tmp_path, "run.heartbeat_timeout_s=2", "run.heartbeat_s=0.2") as started:
