@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+# Under nohup it is ignored, and runs would rightly ignore it too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _leftovers() -> dict[str, set[str]]:

@@ -41,7 +41,7 @@ def test_control_messages_go_both_ways_by_role(context, tmp_path):
     server = ControlServer(context, address(tmp_path, "c"))
     a = ControlClient(context, address(tmp_path, "c"), "worker-0")
     b = ControlClient(context, address(tmp_path, "c"), "rehasher")
-    a.send(Done(role="worker-0", pid=1, task_id=5, result=b"x"))
+    a.send(Done(role="worker-0", pid=1, task_id=5))
     b.send(Heartbeat(role="rehasher", pid=2))
     seen = []
     until(lambda: seen.extend(server.receive()) or len(seen) == 2)
