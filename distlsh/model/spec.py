@@ -12,6 +12,7 @@ import numpy.typing as npt
 from distlsh.config.schema import Activation, Config, Loss, ModelConfig, Storage, TrainConfig
 from distlsh.config.shares import layer_shares
 from distlsh.errors import CheckpointError, ShapeError
+from distlsh.files import short
 from distlsh.kernels import optim
 from distlsh.model.storage import DTYPES
 from distlsh.shm.spec import ArraySpec
@@ -118,7 +119,9 @@ class NetworkSpec:
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
-            raise CheckpointError(f"the checkpoint's description of its network is wrong: {error}") from None
+            raise CheckpointError(
+                f"the checkpoint's description of its network is wrong: {short(error)}"
+            ) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
