@@ -183,6 +183,9 @@ def soak(
         target.start(config)
         if not target.until(lambda: _trains(target), _COMPILE_S):
             raise DistlshError(f"the run does not train; its output is in {target.output}")
+        kept = root / "run/checkpoints"  # from then on as many as stay
+        if not target.until(lambda: len(list(kept.glob("[!.]*"))) >= config.checkpoint.keep):
+            raise DistlshError(f"the run saves nothing; its output is in {target.output}")
         rows, began = [], time.monotonic()
         while target.life.alive and time.monotonic() - began < 60 * minutes:
             rows.append(sample(target, began))
