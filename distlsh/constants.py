@@ -13,6 +13,9 @@ EMPTY = -1
 
 CACHE_LINE_BYTES = 64
 PROTOCOL_VERSION = 1
+METRICS_VERSION = 2
+"""1 had no frame for it."""
+
 NO_MEMORY_CODE = 71
 """Exit code of a child that could get no more memory."""
 

@@ -12,7 +12,7 @@ from distlsh.protocol.messages import FromChild, ToChild, decode_from_child, dec
 from distlsh.transport.context import Context
 from distlsh.transport.curve import Admit, admit_all, use_keys
 from distlsh.transport.keys import ClientKeys
-from distlsh.transport.limits import bind, bound
+from distlsh.transport.limits import bind, bound, connect
 
 _LINGER_MS = 1000
 _IPC_PATH_MAX = 100
@@ -76,7 +76,7 @@ class ControlClient:
         self.socket.linger = _LINGER_MS
         bound(self.socket)
         self.socket.setsockopt(zmq.IDENTITY, role.encode())
-        self.socket.connect(where)
+        connect(self.socket, where)
 
     def receive(self, timeout_s: float) -> ToChild | None:
         """Return the next message; None if none comes within ``timeout_s``."""

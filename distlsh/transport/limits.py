@@ -6,6 +6,8 @@ import os
 
 import zmq
 
+from distlsh.errors import UsageError
+
 MAX_MESSAGE_BYTES = 1 << 20
 """Longest frame of a message; a peer that sends a longer one is cut off."""
 
@@ -26,7 +28,25 @@ def bound(socket: zmq.Socket[bytes], most_bytes: int = MAX_MESSAGE_BYTES) -> Non
 
 
 def bind(socket: zmq.Socket[bytes], where: str) -> None:
-    """Bind ``socket``; the file of an ipc address is open to its owner alone, whatever the umask."""
+    """Bind ``socket``; the file of an ipc address is open to its owner alone, whatever the umask.
+
+    Raises UsageError where ``where`` is tcp:// and the socket has no keys.
+    """
+    _need_keys(socket, where)
     socket.bind(where)
     if where.startswith("ipc://"):
         os.chmod(where.removeprefix("ipc://"), 0o600)
+
+
+def connect(socket: zmq.Socket[bytes], where: str) -> None:
+    """Connect ``socket``; UsageError where ``where`` is tcp:// and the socket has no keys."""
+    _need_keys(socket, where)
+    socket.connect(where)
+
+
+def _need_keys(socket: zmq.Socket[bytes], where: str) -> None:
+    if not where.startswith("ipc://") and socket.mechanism != zmq.CURVE:
+        socket.close(0)
+        raise UsageError(
+            f"{where}: only ipc:// goes without keys; make yours with: distlsh keygen DIR --name me"
+        )

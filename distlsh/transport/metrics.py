@@ -6,20 +6,25 @@ from collections.abc import Iterator, Mapping
 
 import zmq
 
+from distlsh.constants import METRICS_VERSION
 from distlsh.errors import ProtocolError
+from distlsh.files import short
 from distlsh.protocol.messages import Metric, decode_metric, encode
 from distlsh.protocol.reports import Notice
 from distlsh.transport.context import Context, new_context
 from distlsh.transport.curve import Admit, admit_all, use_keys
 from distlsh.transport.keys import ClientKeys
-from distlsh.transport.limits import MAX_SUBSCRIPTION_BYTES, bind, bound
+from distlsh.transport.limits import MAX_SUBSCRIPTION_BYTES, bind, bound, connect
+
+_VERSION = str(METRICS_VERSION).encode()
 
 
 class MetricsHub:
-    """The coordinator's end: gathers metrics, and publishes each as [topic, msgpack].
+    """The coordinator's end: gathers metrics, and publishes each as [topic, version, msgpack].
 
     The topic is the message's tag: ``worker``, ``rehash``, ``tuned``, ``report``, ``evaluation``,
-    ``restart``, ``notice``.  Subscribers that are too slow lose messages; nobody waits for them.
+    ``restart``, ``notice``; the version, `METRICS_VERSION` in digits.
+    Subscribers that are too slow lose messages; nobody waits for them.
     ``refused`` counts what came and was no metric.
     """
 
@@ -55,7 +60,7 @@ class MetricsHub:
         topic = str(metric.__struct_config__.tag).encode()
         data = encode(metric)
         for socket in self._publishers:
-            socket.send_multipart([topic, data])
+            socket.send_multipart([topic, _VERSION, data])
 
     def _refuse(self, why: str) -> None:
         # Metrics are for looking at: a bad one must not end a run.
@@ -86,7 +91,7 @@ class MetricsClient:
         self._socket = context.socket(zmq.PUSH)
         use_keys(self._socket, keys)
         self._socket.linger = 200
-        self._socket.connect(where)
+        connect(self._socket, where)
 
     def send(self, metric: Metric) -> None:
         """Send a metric, or drop it."""
@@ -106,6 +111,7 @@ def subscribe(
     """Yield the metrics published at ``where`` until none comes for ``timeout_s``.
 
     For outsiders: another process of the same user that watches a run, or with ``keys`` another machine's.
+    Raises ProtocolError at what is no metric of this version.
     """
     context = new_context()
     socket = context.socket(zmq.SUB)
@@ -113,12 +119,21 @@ def subscribe(
         bound(socket)
         use_keys(socket, keys)
         socket.subscribe(topic)
-        socket.connect(where)
+        connect(socket, where)
         while socket.poll(None if timeout_s is None else int(timeout_s * 1000)):
-            parts = socket.recv_multipart()
-            if len(parts) != 2:
-                raise ProtocolError(f"{where} does not publish distlsh metrics")
-            yield decode_metric(parts[1])
+            yield _published(socket.recv_multipart(), where)
     finally:
         socket.close(0)
         context.term()
+
+
+def _published(frames: list[bytes], where: str) -> Metric:
+    if len(frames) != 3:
+        raise ProtocolError(f"{where} does not publish distlsh metrics")
+    if frames[1] != _VERSION:
+        version = short(frames[1].decode(errors="replace"))
+        raise ProtocolError(
+            f"{where} publishes metrics of version {version}, this distlsh reads {METRICS_VERSION}: "
+            "watch it with the distlsh that trains"
+        )
+    return decode_metric(frames[2])

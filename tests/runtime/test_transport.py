@@ -9,7 +9,7 @@ import time
 import pytest
 import zmq
 
-from distlsh.errors import ProtocolError
+from distlsh.errors import ProtocolError, UsageError
 from distlsh.protocol.messages import Assign, Done, Heartbeat, Stop, Task, WorkerMetrics, encode
 from distlsh.protocol.reports import Notice
 from distlsh.transport.control import ControlClient, ControlServer, Garbage, address
@@ -190,6 +190,47 @@ def test_metrics_are_published_again_for_outsiders(context, tmp_path):
     outsider.join()
     child.close()
     hub.close()
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ([b"notice", b"\xc1"], "does not publish distlsh metrics"),
+        ([b"notice", b"1", b"\xc1"], "version 1, this distlsh reads 2"),
+        ([b"notice", b"2", b"\xc1"], "not a message"),
+    ],
+)
+def test_metrics_of_another_version_are_refused_with_both_versions(context, tmp_path, frames, said):
+    """Who watches a run of another version is told so, and what to do."""
+    where = address(tmp_path, "pub")
+    publisher = context.socket(zmq.PUB)
+    publisher.bind(where)
+    errors = []
+
+    def watch():
+        with pytest.raises(ProtocolError, match=said) as raised:
+            next(subscribe(where, timeout_s=5))
+        errors.append(raised.value)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    until(lambda: publisher.send_multipart(frames) or errors)
+    watcher.join()
+    publisher.close(0)
+
+
+def test_no_socket_goes_over_tcp_without_keys(context):
+    """Neither end of control or metrics opens or calls a port in the clear."""
+    where = "tcp://127.0.0.1:9"
+    for opened in (
+        lambda: ControlServer(context, where),
+        lambda: ControlClient(context, where, "worker-0"),
+        lambda: MetricsHub(context, where, {}),
+        lambda: MetricsClient(context, where),
+        lambda: next(subscribe(where, timeout_s=1)),
+    ):
+        with pytest.raises(UsageError, match="distlsh keygen"):
+            opened()
 
 
 def test_too_long_a_socket_path_says_what_to_do(tmp_path):

@@ -16,13 +16,13 @@ import zmq
 
 from distlsh.config.schema import RunConfig
 from distlsh.errors import ResourceError, UsageError
-from distlsh.protocol.messages import Heartbeat, Stop
+from distlsh.protocol.messages import Heartbeat, Stop, encode
 from distlsh.protocol.reports import Notice
 from distlsh.runtime.doors import open_doors
 from distlsh.transport import limits
 from distlsh.transport.context import new_context
 from distlsh.transport.control import ControlClient, address
-from distlsh.transport.curve import Guard
+from distlsh.transport.curve import Guard, use_keys
 from distlsh.transport.gate import Gate
 from distlsh.transport.keys import ClientKeys, new_pair, read_pair, read_public, write_pair
 from distlsh.transport.metrics import MetricsHub, subscribe
@@ -132,12 +132,14 @@ def test_only_children_reach_control(doors, keys):
     """A watcher's key does not open it, nor does no key at all."""
     context = zmq.Context()
     for wrong in (None, keys[1]):
-        stranger = ControlClient(context, doors.way.control, "worker-0", wrong)
-        stranger.socket.linger = 0
-        stranger.send(Heartbeat(role="worker-0", pid=1))
+        stranger = context.socket(zmq.DEALER)
+        stranger.setsockopt(zmq.IDENTITY, b"worker-0")
+        use_keys(stranger, wrong)
+        stranger.connect(doors.way.control)
+        stranger.send(encode(Heartbeat(role="worker-0", pid=1)))
         time.sleep(0.4)
         assert doors.control.receive() == []
-        stranger.close()
+        stranger.close(0)
     context.term()
 
 
