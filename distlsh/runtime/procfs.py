@@ -6,16 +6,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from distlsh.shm.procstat import process_stat
+
 
 def stands_still(pid: int, *, traced: bool = True) -> bool:
     """Tell whether a process was stopped by a signal; or, if ``traced``, by a debugger."""
-    return _state(pid) in ("Tt" if traced else "T")
+    found = process_stat(pid)
+    return found is not None and found.state in ("Tt" if traced else "T")
 
 
 def children_named(names: Sequence[str]) -> list[int]:
     """Return the children of this process, zombies too, whose kernel name is one of ``names``."""
-    found = ((pid, *_name_and_parent(pid)) for pid in _pids())
-    return [pid for pid, name, parent in found if parent == os.getpid() and name in names]
+    return [pid for pid in _pids() if _is_child_named(pid, names)]
 
 
 def processes_of(run_id: str) -> list[int]:
@@ -45,20 +47,6 @@ def _pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def _state(pid: int) -> str:
-    return _stat(pid)[1][:1] or "X"
-
-
-def _name_and_parent(pid: int) -> tuple[str, int]:
-    name, rest = _stat(pid)
-    return name, int(rest.split()[1]) if rest else -1
-
-
-def _stat(pid: int) -> tuple[str, str]:
-    """Return the kernel name, and the fields from the state on; both empty if there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return "", ""
-    head, _, rest = text.rpartition(") ")
-    return head.partition("(")[2], rest
+def _is_child_named(pid: int, names: Sequence[str]) -> bool:
+    found = process_stat(pid)
+    return found is not None and found.parent == os.getpid() and found.name in names

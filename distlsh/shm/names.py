@@ -19,12 +19,12 @@ import psutil
 
 from distlsh.errors import ResourceError, UsageError
 from distlsh.folders import all_may_rename_in
+from distlsh.shm.procstat import process_stat
 
 SEGMENT_DIR = Path("/dev/shm")
 _holding: dict[Path, int] = {}
 """Socket folders that this process made, and the descriptors whose locks say that it lives."""
 
-_START_FIELD = 19  # "starttime", counted from the field after the command's name
 _NAME = re.compile(r"(distlsh-(\d+)-(\d+)-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
 
 
@@ -158,9 +158,5 @@ def _owned(path: Path) -> bool:
 
 
 def _start_ticks(pid: int) -> int:
-    # In ticks since boot: unlike a time of day, it stays when the clock is set.
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return -1
-    return int(stat.rpartition(")")[2].split()[_START_FIELD])
+    found = process_stat(pid)
+    return -1 if found is None else found.started

@@ -7,29 +7,19 @@ import signal
 
 import numpy as np
 import pytest
+from striking import strike_at
 from watching import Watcher
 
 from distlsh.errors import CheckpointError, RunInterrupted
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
-from distlsh.runtime.failpoints import Point, arm, row_of
+from distlsh.runtime.failpoints import Point
 from distlsh.runtime.launch import run
 from distlsh.runtime.visits import VISITS
-from distlsh.shm.names import SEGMENT_DIR
-
-
-def strike(role, point, number=signal.SIGKILL):
-    """Return something for a Watcher to do: have ``role`` of a run of two workers struck at ``point``."""
-
-    def do(watcher):
-        (segment,) = SEGMENT_DIR.glob(f"distlsh-{os.getpid()}-*")
-        arm(segment, row_of(role, 2), point, number)
-
-    return do
 
 
 def test_a_killed_worker_repeats_samples_and_loses_none(config, tmp_path):
     """What a worker had trained of its chunk is trained again by others, and counted as repeated."""
-    watcher = Watcher(at=3000, do=strike("worker-0", Point.STEP))
+    watcher = Watcher(at=3000, do=lambda watcher: strike_at("worker-0", Point.STEP))
     summary = run(config(run={"visits": True}), observer=watcher, run_dir=tmp_path / "run")
     assert summary.worker_restarts == 1
     assert summary.visits_min == 2 and 0 < summary.visits_repeated <= 512

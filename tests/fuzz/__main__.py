@@ -203,6 +203,7 @@ def main() -> int:
     if arguments.replay is not None:
         replay(arguments.replay)
         return 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # children end with it
     began = time.perf_counter()
     print(_columns(_COLUMNS))
     found = [_sum(job) for job in fuzz(arguments)]

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distlsh.shm.names import SEGMENT_DIR
+from distlsh.shm.procstat import process_stat
 
 MARKER = "DISTLSH_CHAOS"
 """Variable that all processes of a run under test inherit: none can hide."""
 
 
 class Seen(NamedTuple):
-    """One process.
-
-    state  a letter of ``/proc/PID/stat``: R, S, T (stopped), Z (zombie), ...
-    """
+    """One process; ``state`` as in `ProcessStat`."""
 
     pid: int
     parent: int
@@ -26,13 +24,8 @@ class Seen(NamedTuple):
 
 def process(pid: int) -> Seen | None:
     """Return process ``pid``, None if there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    head, _, tail = text.rpartition(")")
-    state, parent = tail.split()[:2]
-    return Seen(pid, int(parent), head.partition("(")[2], state)
+    found = process_stat(pid)
+    return None if found is None else Seen(pid, found.parent, found.name, found.state)
 
 
 def marked(token: str) -> list[Seen]:
