@@ -78,7 +78,7 @@ def own_folder(path: Path) -> Path:
         raise UsageError(
             f"{path} cannot be made ({error.strerror}); set DISTLSH_CACHE to a folder of your own"
         ) from error
-    why = who_else_writes(path) or _who_else_replaces(path)
+    why = who_else_writes(path) or who_else_replaces(path)
     if why is not None:
         raise UsageError(
             f"{path} {why}; what others put there would be run: set DISTLSH_CACHE to a folder of your own, "
@@ -87,7 +87,11 @@ def own_folder(path: Path) -> Path:
     return path
 
 
-def _who_else_replaces(path: Path) -> str | None:
+def who_else_replaces(path: Path) -> str | None:
+    """Return in words who else can put another file or folder in the place of ``path``; None if nobody.
+
+    Looked at are all folders above it, as it is named and where links lead; OSError where one is missing.
+    """
     for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
         why, found = who_else_writes(folder), folder.stat()
         sticky = found.st_mode & stat.S_ISVTX and found.st_uid in (os.geteuid(), 0)
