@@ -21,6 +21,7 @@ from distlsh.runtime.launch import run
 from distlsh.runtime.run_dir import RunDir
 from distlsh.transport.keys import ClientKeys, new_pair, read_pair, read_public, write_pair
 from distlsh.transport.metrics import subscribe
+from tests.in_the_clear import frames_without_keys
 
 
 @pytest.fixture
@@ -58,8 +59,9 @@ class Besieged(Watcher):
         addresses = RunDir(self.run_dir).addresses()
         tcp = next(where for where in addresses if where.startswith("tcp://"))
         stranger = ClientKeys(new_pair(), self.keys.server)
-        for name, keys in (("known", self.keys), ("stranger", stranger), ("none", None)):
+        for name, keys in (("known", self.keys), ("stranger", stranger)):
             self.go(self.listen, name, tcp, keys)
+        self.go(self.listen_in_the_clear, tcp)
         ports = listening()
         assert len(ports) == 3
         for port in ports:
@@ -72,6 +74,9 @@ class Besieged(Watcher):
 
     def listen(self, name, where, keys):
         self.heard[name] = list(subscribe(where, timeout_s=2.0, keys=keys))
+
+    def listen_in_the_clear(self, where):
+        self.heard["none"] = frames_without_keys(where, 2.0)
 
     def knock(self, port):
         for said in (

@@ -26,6 +26,7 @@ from distlsh.transport.curve import Guard, use_keys
 from distlsh.transport.gate import Gate
 from distlsh.transport.keys import ClientKeys, new_pair, read_pair, read_public, write_pair
 from distlsh.transport.metrics import MetricsHub, subscribe
+from tests.in_the_clear import frames_without_keys
 
 NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31)
@@ -97,8 +98,19 @@ def test_who_is_unknown_or_takes_another_for_the_server_hears_nothing(doors, key
     """No keys, an unknown pair, a child's pair, the wrong server key: silence."""
     mine, child = keys[1], doors.way.client_keys()
     assert child is not None
-    for wrong in (None, ClientKeys(new_pair(), mine.server), child, ClientKeys(mine.pair, new_pair().public)):
+    for wrong in (ClientKeys(new_pair(), mine.server), child, ClientKeys(mine.pair, new_pair().public)):
         assert heard(doors, wrong, 0.4) == []
+
+
+def test_who_has_no_keys_hears_nothing(doors):
+    """A socket in the clear, as none of distlsh is, gets no frame."""
+    got = []
+    listen = threading.Thread(target=lambda: got.append(frames_without_keys(doors.publish[1], 0.4)))
+    listen.start()
+    while listen.is_alive():
+        doors.hub.publish(Notice(level="info", text="a secret"))
+        time.sleep(0.05)
+    assert got == [[]]
 
 
 def test_a_key_that_is_added_or_taken_away_counts_at_once(doors, keys, tmp_path):
