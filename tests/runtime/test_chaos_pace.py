@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from distlsh.errors import UsageError
 from distlsh.runtime.chaos import prepare
+from distlsh.runtime.chaos.bench import run_chaos
 from distlsh.runtime.chaos.prepare import GAP_S, base_config, find_pace
 
 
@@ -20,7 +22,25 @@ def test_a_busy_machine_makes_a_run_no_shorter(tmp_path, monkeypatch, wall_rate,
     }
     monkeypatch.setattr(prepare, "calm_run", lambda config, root, name: summary)
     config = base_config(None, [], workers, tmp_path)
-    pace, n_train = find_pace(config, 100, tmp_path)
+    pace, n_train, _ = find_pace(config, 100, tmp_path)
     fastest = max(wall_rate, samples * workers / cpu_s)
     assert pace.epochs * n_train >= 102 * GAP_S * fastest
     assert pace.gap == pytest.approx(pace.epochs * n_train / 102, rel=0.01)
+
+
+@pytest.mark.parametrize("roles", [{}, {"rehasher": 0.0}])
+def test_a_short_run_shows_whether_there_is_a_rehasher(tmp_path, monkeypatch, roles):
+    """A run without hash tables has none: nobody must wait for it."""
+    summary = {"samples": 40_000, "samples_per_s": 1e4, "workers": 2, "cpu_s": {"workers": 4.0, **roles}}
+    monkeypatch.setattr(prepare, "calm_run", lambda config, root, name: summary)
+    assert find_pace(base_config(None, [], 2, tmp_path), 4, tmp_path).tables is ("rehasher" in roles)
+
+
+def test_data_without_test_rows_is_refused_before_anything_is_trained(tmp_path):
+    """P@1 could not be compared: the error says so, and what to set."""
+    (tmp_path / "train.txt").write_text("1 2 2\n0 0:1\n")
+    settings = ["data.test=null", f"data.train={tmp_path}/train.txt"]
+    config = base_config("bibtex", settings, 2, tmp_path / "cache")
+    with pytest.raises(UsageError, match=r"data\.test: not set.*--set data\.test=FILE"):
+        run_chaos(config, tmp_path / "chaos", seed=1, n_faults=2)
+    assert not (tmp_path / "chaos").exists()

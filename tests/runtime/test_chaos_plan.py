@@ -59,3 +59,14 @@ def test_what_is_not_there_is_not_struck():
     assert "memory" not in {fault.kind for fault in faults}
     assert not {Point.TUNE, Point.PRETRAIN} & {fault.point for fault in faults}
     assert {fault.role for fault in faults} == {"worker-0", REHASHER, FORK_SERVER, COORDINATOR}
+
+
+def test_a_run_without_tables_has_no_rehasher_to_wait_for_or_strike():
+    """A dense output: nobody refreshes tables, no worker reads them."""
+    plan = plan_faults(1, 300, Choices(n_workers=2, tables=False))
+    assert plan.roles == ["worker-0", "worker-1", FORK_SERVER]
+    assert len(plan.faults) == 300
+    faults = [*plan.faults, *plan.spare]
+    assert {fault.role for fault in faults} == {"worker-0", "worker-1", FORK_SERVER, COORDINATOR}
+    assert Point.READING not in {fault.point for fault in faults}
+    assert plan_faults(1, 3, CHOICES).roles == ["worker-0", "worker-1", "worker-2", REHASHER, FORK_SERVER]

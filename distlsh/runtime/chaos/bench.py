@@ -16,7 +16,7 @@ from distlsh.errors import DistlshError
 from distlsh.runtime.chaos.campaign import Campaign
 from distlsh.runtime.chaos.faults import Choices, FaultPlan, plan_faults
 from distlsh.runtime.chaos.memory_kill import can_kill_for_memory
-from distlsh.runtime.chaos.prepare import Calm, Pace, calm_run, find_pace, paced
+from distlsh.runtime.chaos.prepare import Calm, Pace, calm_run, check_config, find_pace, paced
 from distlsh.runtime.chaos.strikes import Outcome
 from distlsh.runtime.chaos.target import Target
 from distlsh.runtime.chaos.verdict import Check, Recovery, judge, recoveries
@@ -67,17 +67,20 @@ def run_chaos(
     deadline_s  after which no further fault is injected
     tell        called with a line on what is going on
 
-    Raises DistlshError where an undisturbed run fails or the disturbed one cannot be kept alive.
+    Raises DistlshError where an undisturbed run fails or the disturbed one cannot be kept alive; UsageError
+    where ``config`` has no test data.
     """
+    check_config(config)
     root.mkdir(parents=True, exist_ok=True)
     adopt_orphans(True)  # so that the zombies of a killed coordinator can be reaped
-    pace, n_train = find_pace(config, n_faults, root)
+    pace, n_train, tables = find_pace(config, n_faults, root)
     tell(f"pace: {pace.epochs} epochs of {n_train:,} instances, a fault every {pace.gap:,} samples")
     calm = _calm(config, pace, seed, n_calm, root, tell)
     memory = can_kill_for_memory()
     choices = Choices(
         n_workers=config.run.workers,
         memory=memory,
+        tables=tables,
         tunes=config.lsh.auto is not None,
         pretrains=config.pretrain.epochs > 0,
     )

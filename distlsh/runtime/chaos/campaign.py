@@ -16,7 +16,6 @@ from distlsh.runtime.chaos.faults import Fault, FaultPlan
 from distlsh.runtime.chaos.strikes import NUMBERS, PAUSE_S, Outcome, Strikes
 from distlsh.runtime.chaos.target import Life, Target, kill
 from distlsh.runtime.failpoints import COORDINATOR, Point, arm, row_of
-from distlsh.runtime.roles import REHASHER, worker_role
 
 _READY_S = 120.0
 _TURN_S = 300.0
@@ -108,12 +107,9 @@ class Campaign:
         ear = self.target.life.ear
         return ear.samples if ear is not None else 0
 
-    def _roles(self) -> list[str]:
-        return [*(worker_role(i) for i in range(self.config.run.workers)), REHASHER, "forkserver"]
-
     def _complete(self) -> bool:
         names = {one.name for one in self.target.processes()}
-        return names.issuperset(self._roles())
+        return names.issuperset(self.plan.roles)
 
     def _look(self, life: Life) -> None:
         if not life.alive:

@@ -96,14 +96,26 @@ class Choices:
     """What there is to strike.
 
     memory    the kernel can be made to kill for memory
+    tables    a layer has hash tables: there is a rehasher
     tunes     the run chooses its hash functions
     pretrains the first layer is pretrained
     """
 
     n_workers: int
     memory: bool = True
+    tables: bool = True
     tunes: bool = False
     pretrains: bool = True
+
+    @property
+    def roles(self) -> list[str]:
+        """The children and the fork server."""
+        workers = [worker_role(i) for i in range(self.n_workers)]
+        return [*workers, *([REHASHER] if self.tables else []), FORK_SERVER]
+
+    def has(self, cell: _Cell) -> bool:
+        """Tell whether there is such a role, which comes past such a point."""
+        return self.tables or (cell.group != REHASHER and cell.point is not Point.READING)
 
 
 @dataclass(frozen=True)
@@ -112,12 +124,14 @@ class FaultPlan:
 
     opening, middle, closing  before training, while training, as the run ends by itself
     spare                     to follow the middle, for those that the run did not come past
+    roles                     of the children and the fork server
     """
 
     opening: list[Fault]
     middle: list[Fault]
     closing: list[Fault]
     spare: list[Fault]
+    roles: list[str]
 
     @property
     def faults(self) -> list[Fault]:
@@ -137,7 +151,8 @@ def plan_faults(seed: int, n_faults: int, choices: Choices) -> FaultPlan:
         drawn += [_drawn(draw, cell, choices) for cell in cells]
     parts = [opening, drawn[:n_middle], closing, drawn[n_middle : 2 * n_middle]]
     numbers = itertools.count(1)
-    return FaultPlan(*([replace(fault, number=next(numbers)) for fault in part] for part in parts))
+    numbered = [[replace(fault, number=next(numbers)) for fault in part] for part in parts]
+    return FaultPlan(*numbered, roles=choices.roles)
 
 
 def middle_cells(choices: Choices) -> list[_Cell]:
@@ -158,7 +173,7 @@ def middle_cells(choices: Choices) -> list[_Cell]:
     cells += [_Cell(COORDINATOR, (kind,), "resuming") for kind in ("kill", "int", "term")]
     cells += [_Cell(WORKER, ("kill", "segv"), "held", point) for point in HELD_POINTS]
     cells += [_Cell(REHASHER, ("kill", "segv"), "held", point) for point in HELD_POINTS]
-    return cells
+    return [cell for cell in cells if choices.has(cell)]
 
 
 def _drawn(draw: random.Random, cell: _Cell, choices: Choices, part: Part = "middle") -> Fault:
@@ -189,7 +204,7 @@ def _closing(draw: random.Random, choices: Choices) -> list[Fault]:
         _Cell(REHASHER, POINT_KINDS, "point", Point.STOP),
         _Cell(COORDINATOR, ("kill",), "point", Point.SUMMARY),
     ]
-    return [_drawn(draw, cell, choices, "closing") for cell in cells]
+    return [_drawn(draw, cell, choices, "closing") for cell in cells if choices.has(cell)]
 
 
 def covered(faults: Sequence[Fault]) -> set[tuple[str, Kind] | Point]:

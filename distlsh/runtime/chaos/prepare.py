@@ -6,14 +6,15 @@ import json
 import math
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from distlsh.config.load import load_config
 from distlsh.config.schema import Config
-from distlsh.errors import DistlshError
+from distlsh.errors import DistlshError, UsageError
 from distlsh.runtime.chaos.target import Target
+from distlsh.runtime.roles import REHASHER
 
 SMALL = (
     "data.synth.n_train=20000", "data.synth.n_test=2000", "data.synth.n_features=4000",
@@ -71,6 +72,15 @@ def base_config(path: str | None, overrides: list[str], workers: int | None, cac
     return load_config(path, settings, workers or 2)
 
 
+def check_config(config: Config) -> None:
+    """Raise UsageError where nothing would say how well a run does."""
+    if config.data.synth is None and config.data.test is None:
+        raise UsageError(
+            "data.test: not set; a disturbed run's P@1 is compared with that of others: name a file with "
+            "--set data.test=FILE (a copy of some training rows will do)"
+        )
+
+
 def paced(config: Config, pace: Pace, seed: int) -> Config:
     """Return ``config`` with many evaluations, checkpoints and refreshes, and quick to miss a child."""
     replace = msgspec.structs.replace
@@ -93,14 +103,23 @@ def paced(config: Config, pace: Pace, seed: int) -> Config:
     )
 
 
-def find_pace(config: Config, n_faults: int, root: Path) -> tuple[Pace, int]:
-    """Return a pace that gives each fault its time, and the number of instances, from a short run."""
+class Measured(NamedTuple):
+    """What a short run shows: a pace that gives each fault its time, and what there is."""
+
+    pace: Pace
+    n_train: int
+    tables: bool
+
+
+def find_pace(config: Config, n_faults: int, root: Path) -> Measured:
+    """Train a few epochs and return how long a run of ``n_faults`` faults has to be."""
     short = paced(config, Pace(epochs=_RATE_EPOCHS, gap=_MANY), config.train.seed)
     summary = calm_run(short, root, "rate")
     n_train = round(summary["samples"] / _RATE_EPOCHS)
     wanted = (n_faults + 2) * max(_LEAST_GAP, GAP_S * _rate(summary))
     epochs = max(_RATE_EPOCHS, math.ceil(wanted / n_train))
-    return Pace(epochs=epochs, gap=max(1, epochs * n_train // (n_faults + 2))), n_train
+    pace = Pace(epochs=epochs, gap=max(1, epochs * n_train // (n_faults + 2)))
+    return Measured(pace, n_train, tables=REHASHER in summary["cpu_s"])
 
 
 def _rate(summary: dict[str, Any]) -> float:
