@@ -34,6 +34,8 @@ from results import write
 from distlsh.constants import PRETRAIN
 from distlsh.inference import Model
 from distlsh.model.checkpoint import checkpoints, latest_checkpoint, read_checkpoint
+from distlsh.runtime.prctl import ending_with_caller
+from distlsh.runtime.stop_signals import interrupted_by_signals
 from distlsh.shm.names import SEGMENT_DIR, socket_root
 
 SETTINGS = (
@@ -67,7 +69,10 @@ class Chain:
             for setting in (*SETTINGS, f"data.cache_dir={self.cache}"):
                 command += ["--set", setting]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+            preexec_fn=ending_with_caller(),
+        )  # fmt: skip
 
     def hidden(self) -> str | None:
         return next((path.name for path in (self.run_dir / "checkpoints").glob(_HIDDEN)), None)
@@ -134,9 +139,12 @@ class Chain:
     def end(self) -> None:
         """Go on once more, and stop in good order."""
         process = self.start()
-        self.wait_for_save(process, self.hidden())
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=_START_S)
+        try:
+            self.wait_for_save(process, self.hidden())
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=_START_S)
+        finally:
+            process.kill()
         if process.returncode != 130:
             self.found["failures"].append(
                 f"the last run ended with {process.returncode}: {said.decode()[-500:]}"
@@ -190,4 +198,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with interrupted_by_signals():
+        sys.exit(main())

@@ -35,6 +35,8 @@ from distlsh.protocol.messages import WorkerMetrics
 from distlsh.protocol.reports import Notice
 from distlsh.runtime.launch import run
 from distlsh.runtime.observer import Silent
+from distlsh.runtime.prctl import ending_with_caller
+from distlsh.runtime.stop_signals import interrupted_by_signals
 from distlsh.transport.metrics import subscribe
 
 LONG = ("train.epochs=100000", "eval.n_rows=0", "eval.initial=false", "run.max_restarts=1000")
@@ -55,6 +57,7 @@ class Disturbed(Silent):
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.done = False
         self.found: dict[str, dict[str, Any]] = {}
         self._back: list[tuple[str, float]] = []
         self._chunks: dict[str, list[float]] = {"worker-0": [], "worker-1": []}
@@ -87,6 +90,7 @@ class Disturbed(Silent):
         self._measure("rehasher killed", lambda: self._until_back("rehasher", signal.SIGKILL), self.n // 2)
         self._measure("fork server killed", self._kill_server, self.n // 4)
         self._measure("fork server stopped, worker killed", self._stop_server, self.n // 4)
+        self.done = True
         os.kill(os.getpid(), signal.SIGINT)
 
     def _measure(self, what: str, act: Callable[[], object], n: int | None = None) -> None:
@@ -144,6 +148,8 @@ def recoveries(settings: Sequence[str], n: int, folder: Path) -> dict[str, Any]:
     try:
         run(config, observer=disturbed, run_dir=folder / "run")
     except RunInterrupted:
+        if not disturbed.done:
+            raise KeyboardInterrupt from None  # whoever sent that signal wants no measurement
         return disturbed.found
     raise AssertionError("the run ended before it was stopped")
 
@@ -166,16 +172,21 @@ def _stop(settings: Sequence[str], there: Callable[[Any], bool], signals: int, f
         command = [sys.executable, "-m", "distlsh.cli.launch", "--workers", "2", "--run-dir", str(path)]
         for setting in [*settings, "run.report_s=0.05"]:
             command += ["--set", setting]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not there(_last(path / "metrics.jsonl")):
-            time.sleep(0.005)
-        for _ in range(signals - 1):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ending_with_caller()
+        )
+        try:
+            while not there(_last(path / "metrics.jsonl")):
+                time.sleep(0.005)
+            for _ in range(signals - 1):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.31)
+            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            time.sleep(0.31)
-        began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        return time.monotonic() - began
+            process.wait()
+            return time.monotonic() - began
+        finally:
+            process.kill()
 
 
 def _last(metrics: Path) -> dict[str, Any]:
@@ -215,4 +226,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with interrupted_by_signals():
+        main()

@@ -37,6 +37,7 @@ from distlsh.errors import DistlshError
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.prepare import base_config
 from distlsh.runtime.chaos.target import Target, kill
+from distlsh.runtime.stop_signals import interrupted_by_signals
 
 MIB = 1 << 20
 WARM_UP = 0.2
@@ -304,4 +305,5 @@ def _done(run_dir: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with interrupted_by_signals():
+        sys.exit(main())

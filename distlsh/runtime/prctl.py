@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Callable
 
 PARENT = "DISTLSH_PARENT"
 """Environment variable with the pid of a process's parent."""
 
+_LIBC = ctypes.CDLL(None)  # loaded here: a process just forked must not wait for a loader's lock
 _SET_PDEATHSIG = 1
 _SET_NAME = 15
 _NAME_BYTES = 15
@@ -31,6 +33,22 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def ending_with_caller() -> Callable[[], None]:
+    """Return what a `subprocess.Popen` runs first (``preexec_fn``) to be killed when the calling thread ends.
+
+    The kernel goes by the thread that starts the process, not by its process: call both in the same thread,
+    one that lasts as long as the process is wanted, such as the main one.
+    """
+    caller = os.getpid()
+
+    def prepare() -> None:
+        _prctl(_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+        if os.getppid() != caller:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return prepare
+
+
 def adopt_orphans(on: bool) -> bool:
     """Have orphaned descendants become children of the calling process, or not; return what was before."""
     before = ctypes.c_int()
@@ -41,4 +59,4 @@ def adopt_orphans(on: bool) -> bool:
 
 def _prctl(option: int, argument: object) -> None:
     # A kernel that refuses leaves the process as it was: nothing here is needed for a run to be right.
-    ctypes.CDLL(None).prctl(option, argument, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+    _LIBC.prctl(option, argument, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))

@@ -14,6 +14,9 @@ from typing import Any
 _SAME_S = 0.3
 """Seconds in which signals are one request: a process group and its members get them one by one."""
 
+_PEACE_S = 10.0
+"""Seconds in which `interrupted_by_signals` leaves what cleans up alone."""
+
 
 class StopNow(BaseException):
     """Leave at once, but clean: a second signal, or one when there is nothing to save."""
@@ -82,3 +85,30 @@ class StopSignals:
             return
         self.requested = True
         os.write(self._write, b"\0")
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block at SIGTERM and SIGHUP as at Ctrl-C, so that what it started ends.
+
+    Further signals are ignored for `_PEACE_S`, and so is a SIGHUP that was ignored before (``nohup``).
+    For the main thread.
+    """
+    last = -_PEACE_S
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PEACE_S:
+            last = now
+            raise KeyboardInterrupt
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.pop()
+    before = {number: signal.signal(number, take) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -102,6 +102,7 @@ def _chaos(args: argparse.Namespace) -> int:
     from distlsh.cli.chaos import fault_line, show, write_json
     from distlsh.runtime.chaos.bench import FAULT_S, run_chaos
     from distlsh.runtime.chaos.prepare import base_config
+    from distlsh.runtime.stop_signals import interrupted_by_signals
 
     if args.faults is not None and args.faults < 1:
         raise UsageError(f"--faults {args.faults}: give a number from 1")
@@ -116,11 +117,13 @@ def _chaos(args: argparse.Namespace) -> int:
     n_faults = args.faults or max(1, round((minutes or 0) * 60 / FAULT_S))
     config = base_config(args.config, args.overrides, args.workers, root / "cache")
     print(f"chaos: {n_faults} faults, seed {args.seed}, in {root}", flush=True)
-    report = run_chaos(
-        config, root, seed=args.seed, n_faults=n_faults, n_calm=args.calm,
-        deadline_s=minutes * 60 if minutes else None,
-        tell=lambda text: print(text, flush=True), on_fault=lambda one: print(fault_line(one), flush=True),
-    )  # fmt: skip
+    with interrupted_by_signals():
+        report = run_chaos(
+            config, root, seed=args.seed, n_faults=n_faults, n_calm=args.calm,
+            deadline_s=minutes * 60 if minutes else None,
+            tell=lambda text: print(text, flush=True),
+            on_fault=lambda one: print(fault_line(one), flush=True),
+        )  # fmt: skip
     show(report)
     output = args.output or root / "chaos.json"
     write_json(report, output)

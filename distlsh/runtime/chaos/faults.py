@@ -151,8 +151,10 @@ def plan_faults(seed: int, n_faults: int, choices: Choices) -> FaultPlan:
         drawn += [_drawn(draw, cell, choices) for cell in cells]
     parts = [opening, drawn[:n_middle], closing, drawn[n_middle : 2 * n_middle]]
     numbers = itertools.count(1)
-    numbered = [[replace(fault, number=next(numbers)) for fault in part] for part in parts]
-    return FaultPlan(*numbered, roles=choices.roles)
+    opening, middle, closing, spare = (
+        [replace(fault, number=next(numbers)) for fault in part] for part in parts
+    )
+    return FaultPlan(opening, middle, closing, spare, choices.roles)
 
 
 def middle_cells(choices: Choices) -> list[_Cell]:

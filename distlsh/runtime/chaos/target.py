@@ -19,9 +19,11 @@ from distlsh.errors import DistlshError
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.ear import Ear, publisher
 from distlsh.runtime.chaos.sight import MARKER, Seen
+from distlsh.runtime.prctl import ending_with_caller
 
 POLL_S = 0.005
 _START_S = 120.0
+_CLOSE_S = 5.0
 _SOCKETS, _TEMPORARY = "sockets", "tmp"
 
 
@@ -124,12 +126,18 @@ class Target:
             "XDG_RUNTIME_DIR": str(self.own / _SOCKETS),
             "TMPDIR": str(self.own / _TEMPORARY),
         }
+        end_with_us = ending_with_caller()
+
+        def prepare() -> None:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            end_with_us()
+
         with self.output.open("ab") as output:
             output.write(f"\n== {time.strftime('%H:%M:%S')} {' '.join(arguments)}\n".encode())
             output.flush()
             popen = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-                start_new_session=True, preexec_fn=_no_core,
+                start_new_session=True, preexec_fn=prepare,
             )  # fmt: skip
         self.lives.append(Life(popen, self.own / _SOCKETS))
         return self.life
@@ -183,8 +191,11 @@ class Target:
         for life in self.lives:
             life.kill()
             life.close()
-        for one in self.processes():
-            kill(one.pid)
+        end = time.monotonic() + _CLOSE_S
+        while (there := self.processes()) and time.monotonic() < end:  # one may just be forked
+            for one in there:
+                kill(one.pid)
+            time.sleep(POLL_S)
         reap(set(self.pids))
         for life in self.lives:
             for path in sight.segments(life.pid):
@@ -208,7 +219,3 @@ def reap(pids: set[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             continue
-
-
-def _no_core() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
