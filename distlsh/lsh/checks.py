@@ -20,6 +20,7 @@ _MOST = 1 << 20
 """Numbers whose range is looked at together: they stay in cache for the second look."""
 
 _LARGEST_COUNT = 2**31 - 2
+_LAST_GENERATION = 2**62
 
 
 def check_arrays(
@@ -37,8 +38,8 @@ def check_arrays(
     """
     check_shapes(arrays, spec, n_rows, policy, buffers=N_BUFFERS)
     generation = arrays[GENERATION]
-    if generation[0] < 0:
-        raise StoreError(f"{GENERATION} is {generation[0]}; generations count from 0")
+    if not 0 <= generation[0] <= _LAST_GENERATION:
+        raise StoreError(f"{GENERATION} is {generation[0]}; generations count from 0, to 2^62 at most")
     if contents:
         check_contents(arrays, spec, n_rows, int(generation[0]) % N_BUFFERS, policy)
 

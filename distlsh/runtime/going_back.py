@@ -14,6 +14,7 @@ from distlsh.protocol.plan import Position
 from distlsh.runtime.assembly import Parts
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.reporting import Meter
+from distlsh.runtime.restored import as_checkpoint_errors, check_state
 from distlsh.runtime.visits import VISITS
 
 Notice = Callable[[str, str], None]
@@ -28,6 +29,7 @@ class GoingBack:
     def __init__(self, parts: Parts, memory: MemoryWatch, meter: Meter, notice: Notice) -> None:
         """Take the run's parts; ``notice`` is told, level and text, what is used and what was passed over."""
         self._saver, self._arena, self._chosen = parts.saver, parts.arena, parts.chosen
+        self._plan = parts.plan
         self._memory, self._meter, self._notice = memory, meter, notice
 
     def restore(self) -> ev.Restored:
@@ -70,6 +72,9 @@ class GoingBack:
     def _fill(self, path: Path, arrays: dict[str, Any], state: dict[str, Any]) -> Position:
         before = self._chosen.n_bytes if self._chosen is not None else 0
         position = self._saver.fill(path, arrays, state)
+        chosen = self._chosen is None or self._chosen.lsh is not None
+        with as_checkpoint_errors(path):
+            check_state(self._plan, position, state, chosen=chosen)
         after = self._chosen.n_bytes if self._chosen is not None else 0
         self._memory.share(after)
         self._memory.share(-before)

@@ -29,7 +29,7 @@ from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
 from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
-from distlsh.runtime.restored import as_checkpoint_errors, check_position
+from distlsh.runtime.restored import as_checkpoint_errors, check_state
 from distlsh.runtime.roles import REHASHER, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
@@ -189,12 +189,15 @@ class _Session:
         # A run that was cut off before its first checkpoint begins again.
         if resume is not None and self.run_dir.has_checkpoint():
             position, state, warnings = parts.saver.restore()
+            chosen = parts.chosen is None or parts.chosen.lsh is not None
             with as_checkpoint_errors(self.run_dir.path):
-                check_position(parts.plan, position)
+                check_state(parts.plan, position, state, chosen=chosen)
         meter = Meter(parts.arena["runtime.counters"], self.config.train.epochs, data.sizes.n_train)
+        with as_checkpoint_errors(self.run_dir.path):
+            machine = RunMachine(parts.plan, position)
         coordinator = Coordinator(
             config=self.config,
-            machine=RunMachine(parts.plan, position),
+            machine=machine,
             parts=parts,
             run_dir=self.run_dir,
             clock=self.clock,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import checkpoints, config, files, folders, messages, text
+from tests.fuzz import checkpoints, config, files, folders, messages, resumes, text
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
@@ -14,5 +14,6 @@ TARGETS: dict[str, Target] = {
         *messages.TARGETS,
         *folders.TARGETS,
         *checkpoints.TARGETS,
+        *resumes.TARGETS,
     )
 }

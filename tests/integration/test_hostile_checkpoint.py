@@ -40,6 +40,7 @@ HOSTILE = {
     "a bucket too full": (lambda a, s: everywhere(a, "tables.sizes", 33), r"tables\.ids"),
     "a code beyond the buckets": (lambda a, s: put(a, "tables.codes", 1 << 30), r"tables\.codes"),
     "a negative generation": (lambda a, s: put(a, "tables.generation", -1), r"tables\.generation"),
+    "the last generation": (lambda a, s: put(a, "tables.generation", 2**63 - 1), r"tables\.generation"),
     "rows of another width": (
         lambda a, s: a.update({"output.weights": a["output.weights"][:, :60]}),
         r"output\.weights is float32\[1500, 60\] in the checkpoint, float32\[1500, 64\]",
@@ -56,6 +57,14 @@ HOSTILE = {
     "no model": (lambda a, s: s.pop("model"), "does not describe a run"),
     "a configuration of text": (lambda a, s: s.update(config="mine"), "does not describe a run"),
     "counters too many": (lambda a, s: s.update(counters=[0.0] * 999), "does not describe a run"),
+    "a counter beyond floats": (lambda a, s: s.update(counters=[10**400]), "does not describe a run"),
+    "a counter without end": (lambda a, s: s.update(counters=[float("inf")]), "counter SAMPLES is inf"),
+    "a task that no message names": (lambda a, s: s["position"].update(next_task=-1), "next_task is -1"),
+    "seconds in words": (lambda a, s: s.update(eval_s="x"), "does not describe a run"),
+    "another schedule": (
+        lambda a, s: s["position"].update(schedule={**s["position"]["schedule"], "initial": 10**400}),
+        "schedule is",
+    ),
     "no figures": (lambda a, s: s.pop("meter"), "does not describe a run"),
 }
 
