@@ -234,8 +234,10 @@ class _Session:
             status, at_once = coordinator.finished, True  # all is saved already
         except Exception:
             self.signals.deaf = True
-            parts.staff.stop()
-            coordinator.rescue()
+            try:
+                parts.staff.stop()
+            finally:  # whatever went wrong with the children, what they learned is there
+                coordinator.rescue()
             raise
         self.signals.deaf = True
         coordinator.memory.sample(now=True)

@@ -267,9 +267,11 @@ class Staff:
             self._watch(self._server.fileno())
 
     def _watch(self, descriptor: int) -> None:
-        with suppress(OSError):  # it is there already, or its process was gone before it was known
-            self._wakes.register(descriptor, select.EPOLLIN)
+        if descriptor >= 0:  # else its process was gone before it was known
+            with suppress(OSError):  # it is there already
+                self._wakes.register(descriptor, select.EPOLLIN)
 
     def _unwatch(self, descriptor: int) -> None:
-        with suppress(OSError):
-            self._wakes.unregister(descriptor)
+        if descriptor >= 0:
+            with suppress(OSError):
+                self._wakes.unregister(descriptor)

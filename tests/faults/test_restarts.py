@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 
 import psutil
 import pytest
-from striking import strike_at
+from striking import Steps, signalled, strike_at, until
 from watching import Watcher, child
 
 from distlsh.errors import ChildError
 from distlsh.protocol.reports import Restart
+from distlsh.runtime.child_process import ChildProcess
 from distlsh.runtime.failpoints import Point
 from distlsh.runtime.launch import run
+from distlsh.runtime.run_dir import RunDir
+from distlsh.runtime.staff import Staff
 from distlsh.transport.metrics import subscribe
 
 
@@ -77,3 +82,42 @@ def test_repeats_survive_a_failure_and_a_resume(config, tmp_path):
     assert failed["repeated_samples"] > 0
     summary = run(config(), resume=tmp_path / "run")
     assert summary.samples == 12_000 and summary.repeated_samples == failed["repeated_samples"]
+
+
+def test_a_child_that_is_dead_and_reaped_before_its_pid_is_known_is_replaced(config, tmp_path, monkeypatch):
+    """A coordinator that stood still for a while finds a pid that means nobody: one more restart."""
+    read, answers = ChildProcess._read, []
+
+    def late(self):
+        number = read(self)
+        if self.pid is None and number is not None:
+            answers.append(number)
+            if len(answers) == 4:  # the first successor
+                os.kill(number, signal.SIGKILL)
+                until(lambda: not psutil.pid_exists(number), "the fork server reaps it")
+        return number
+
+    monkeypatch.setattr(ChildProcess, "_read", late)
+    watcher = Steps(signalled("worker-1"), lambda seen: seen.told("worker-1 is back"))
+    summary = run(config(train={"epochs": 10}), observer=watcher, run_dir=tmp_path / "run")
+    assert not watcher.steps and len(answers) == 5
+    assert summary.status == "completed" and summary.worker_restarts == 2
+
+
+def test_what_was_learned_is_saved_even_if_the_children_cannot_be_ended(config, tmp_path, monkeypatch):
+    """An error while they are ended, after another, leaves a checkpoint of the training so far."""
+    stop, errors = Staff.stop, []
+
+    def fail(self, at_once=False):
+        stop(self, at_once=True)
+        if not errors:
+            errors.append(OSError("no way to end them"))
+            raise errors[0]
+
+    def mistake(watcher):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Staff, "stop", fail)
+    with pytest.raises(OSError, match="no way to end them"):
+        run(config(checkpoint={"interval_s": 0}), observer=Watcher(1000, mistake), run_dir=tmp_path / "run")
+    assert errors and RunDir(tmp_path / "run").has_checkpoint()
