@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import struct
+from collections.abc import Callable
 
 from distlsh.runtime.exhausted import exhaustion
 
@@ -25,11 +26,12 @@ class ChildProcess:
     The child holds the read end of a pipe whose write end is here alone: `close` tells it to end.
     """
 
-    def __init__(self, status: int, lease: int, data: bytes) -> None:
+    def __init__(self, status: int, lease: int, data: bytes, ours: Callable[[int], bool]) -> None:
         """Take both ends' descriptors.
 
         status  from which the fork server's answers are read: the pid, later the exit code
         lease   to which the child's ``data`` goes; it stays open as long as the child may live
+        ours    tells whether a pid may be a child's: by the time of the answer it may be a stranger's
         """
         self.pid: int | None = None
         self.code: int | None = None  # negative: the signal that ended it; None: alive, or nobody knows
@@ -37,6 +39,7 @@ class ChildProcess:
         self._status = status
         self._lease = lease
         self._pidfd = -1
+        self._ours = ours
         self._unsent = memoryview(data)
         self._dead_since: float | None = None
         os.set_blocking(status, False)
@@ -52,8 +55,7 @@ class ChildProcess:
         self._send()
         if self.pid is None and (pid := self._read()) is not None:
             self.pid = pid
-            with contextlib.suppress(ProcessLookupError), exhaustion(f"process {pid} cannot be watched"):
-                self._pidfd = os.pidfd_open(pid)  # it may be gone already
+            self._watch(pid)
         self.unanswered = self.pid is None and self._status < 0
         return self.pid is not None
 
@@ -88,6 +90,13 @@ class ChildProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._status = self._lease = self._pidfd = -1
+
+    def _watch(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError), exhaustion(f"process {pid} cannot be watched"):
+            self._pidfd = os.pidfd_open(pid)  # it may be gone already
+        if self._pidfd >= 0 and not self._ours(pid):
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     def _dead(self) -> bool:
         if self._pidfd < 0:

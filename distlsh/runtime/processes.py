@@ -115,7 +115,7 @@ class ForkServer:
                 their_data, lease = _pipe(theirs, ours)
                 self._send([their_data, their_status])
             ours.pop_all()
-        return ChildProcess(status, lease, data)
+        return ChildProcess(status, lease, data, self._may_be_ours)
 
     def ended(self) -> int | None:
         """Return the exit code of a server that is no more; None if there is one, or was none."""
@@ -157,9 +157,8 @@ class ForkServer:
 
         It may have forked one that it could not tell of any more.
         """
-        found = set(children_named([FORK_SERVER, *names])) - known - _servers
-        strays = {pid for pid in found if may_be_of(self.run_id, pid)}
-        for pid in strays | self._unreaped:
+        found = {*children_named([FORK_SERVER, *names]), *self._unreaped} - known - _servers
+        for pid in filter(self._may_be_ours, found):
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # a child of ours still
                 os.kill(pid, signal.SIGKILL)
@@ -179,6 +178,9 @@ class ForkServer:
             self._starts = 0
         if self._folder is not None:
             remove(self._folder)
+
+    def _may_be_ours(self, pid: int) -> bool:
+        return may_be_of(self.run_id, pid)
 
     @property
     def _address(self) -> str:

@@ -6,10 +6,52 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from distlsh.runtime.child_process import ChildProcess
+
+
+def anyone(pid):
+    return True
+
+
+@pytest.fixture
+def answer():
+    """Make a child of which a fork server tells that it has this pid."""
+    with ExitStack() as stack:
+
+        def make(pid, ours=anyone):
+            (status, tell), (data, lease) = os.pipe(), os.pipe()
+            child = ChildProcess(status, lease, b"", ours)
+            for end in (child.close, partial(os.close, tell), partial(os.close, data)):
+                stack.callback(end)
+            os.write(tell, pid.to_bytes(8, "little"))
+            return child
+
+        yield make
+
+
+def test_a_child_that_was_reaped_before_its_pid_was_known_has_ended(answer):
+    """It has answered, has no descriptor that could be watched, and is dead."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    child = answer(process.pid)
+    assert child.answered() and child.pid == process.pid and child.fileno() == -1
+    assert not child.ended(0.0, teller=False) and child.dead and child.ended(0.3, teller=False)
+
+
+def test_a_pid_that_is_a_strangers_by_now_is_not_touched(answer):
+    """Its process gets no signal; the child that had the pid has ended."""
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        child = answer(stranger.pid, ours=lambda pid: False)
+        assert child.answered() and not child.ended(0.0, teller=False) and child.dead
+        child.signal(signal.SIGKILL)
+        time.sleep(0.05)
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 @pytest.fixture
@@ -23,7 +65,7 @@ def dead():
         status, tell = os.pipe()
         data, lease = os.pipe()
         os.write(tell, pid.to_bytes(8, "little"))
-        child = ChildProcess(status, lease, b"")
+        child = ChildProcess(status, lease, b"", anyone)
         assert child.answered() and not child.ended(0.0, teller=True)
         os.kill(pid, signal.SIGKILL)
         shell.wait()
