@@ -15,8 +15,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from distlsh.errors import ResourceError, UsageError
 from distlsh.folders import all_may_rename_in
 from distlsh.shm.procstat import process_stat
@@ -24,6 +22,9 @@ from distlsh.shm.procstat import process_stat
 SEGMENT_DIR = Path("/dev/shm")
 _holding: dict[Path, int] = {}
 """Socket folders that this process made, and the descriptors whose locks say that it lives."""
+
+_DEAD = ("Z", "X")
+"""States of a process that has ended, and whose parent has not asked how."""
 
 _NAME = re.compile(r"(distlsh-(\d+)-(\d+)-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
 
@@ -70,10 +71,16 @@ def owner_alive(name: str) -> bool | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    pid, started = int(match[2]), int(match[3])
-    if psutil.pid_exists(pid) and _start_ticks(pid) == started:
-        return True
-    return _held(SEGMENT_DIR / match[1]) or _held(socket_root() / match[1])
+    return maker_alive(name) or _held(SEGMENT_DIR / match[1]) or _held(socket_root() / match[1])
+
+
+def maker_alive(name: str) -> bool:
+    """Tell whether the process that made ``name`` is there and no zombie; UsageError if no run made it."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UsageError(f"{name!r} is no name that a run makes")
+    found = process_stat(int(match[2]))
+    return found is not None and found.started == int(match[3]) and found.state not in _DEAD
 
 
 def _held(path: Path) -> bool:

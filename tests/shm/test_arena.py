@@ -21,6 +21,7 @@ from distlsh.shm.names import (
     segments_of,
     sweep,
 )
+from distlsh.shm.procstat import process_stat
 from distlsh.shm.spec import ArraySpec
 
 SPECS = [
@@ -229,6 +230,23 @@ def test_what_is_held_is_never_swept(tmp_path, monkeypatch, make, root):
         process.kill()
         process.wait()
         assert owner_alive(name) is False and path in sweep()
+
+
+def test_an_owner_that_nobody_has_waited_for_is_dead():
+    """A run whose parent does not reap it leaves a zombie: what it left is swept all the same."""
+    code = (
+        "from distlsh.shm.arena import Arena; from distlsh.shm.names import new_run_id;"
+        "from distlsh.shm.spec import ArraySpec; name = new_run_id();"
+        "it = Arena.create(name, [ArraySpec('a', (3,), 'f4')]); print(name, flush=True); input()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        name = process.stdout.readline().strip()
+        assert owner_alive(name) is True
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process_stat(process.pid).state == "Z"
+        assert owner_alive(name) is False and str(SEGMENT_DIR / name) in sweep()
 
 
 def test_a_tables_segment_has_a_name_that_nobody_can_foresee():
