@@ -147,12 +147,12 @@ def run_child(packed: bytes, body: Callable[[ChildSetup, Arena, Link], None]) ->
     set_name(setup.role)
     careful_umask()
     _log.begin(Path(setup.log), setup.config.run.log_bytes)
-    if setup.cpus:
-        os.sched_setaffinity(0, setup.cpus)
-    _die_with(setup)
     link = Link(setup)
     code = 0
     try:
+        if setup.cpus:
+            os.sched_setaffinity(0, setup.cpus)
+        _die_with(setup)
         body(setup, Arena.attach(setup.arena, setup.array_specs()), link)
     except Stopped:
         log("stopped in the middle of a task")
@@ -191,10 +191,18 @@ class _Log:
         self._most_bytes = 0
 
     def begin(self, path: Path, most_bytes: int) -> None:
-        """Send all output of this process to ``path``, faults of the interpreter too."""
+        """Send all output of this process to ``path``, faults of the interpreter too.
+
+        Where it cannot be opened, output goes where the coordinator's does: no work ends for want of a log.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open(path)
+        except OSError as error:
+            with suppress(OSError):
+                print(f"{path}: cannot be opened ({error.strerror}); its lines come here", file=sys.stderr)
+            return
         self._path, self._most_bytes = path, most_bytes
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._open(path)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         faulthandler.enable(sys.stderr)  # by number: it writes to whatever 2 is then

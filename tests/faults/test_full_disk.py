@@ -37,20 +37,25 @@ class Filler(Watcher):
         return [one.text for one in self.notices if "no checkpoint was saved" in one.text]
 
 
-class FullLogs(Watcher):
-    """Has children write their logs to a disk that is always full."""
+class NoLogs(Watcher):
+    """Has children write their logs where nothing can be written, by default on a full disk."""
+
+    def __init__(self, where="/dev/full"):
+        super().__init__()
+        self.where = where
 
     def start(self, config, run_dir):
         super().start(config, run_dir)
         for role in ("worker-0", "worker-1", "rehasher"):
             log = self.run_dir / "logs" / f"{role}.log"
             log.parent.mkdir(exist_ok=True)
-            log.symlink_to("/dev/full")
+            log.symlink_to(self.where)
 
 
-def test_children_work_on_where_their_logs_cannot_be_written(config, tmp_path):
+@pytest.mark.parametrize("where", ["/dev/full", "/proc/nowhere"], ids=["full", "cannot be opened"])
+def test_children_work_on_where_their_logs_cannot_be_written(config, tmp_path, where):
     """Each writes lines as it starts, the rehasher before it answers: no one ends, tables are refreshed."""
-    watcher = FullLogs()
+    watcher = NoLogs(where)
     summary = run(config(run={"workers": 2}), observer=watcher, run_dir=tmp_path / "run")
     assert summary.status == "completed" and summary.worker_restarts == 0 and watcher.rehashes
 
@@ -58,7 +63,7 @@ def test_children_work_on_where_their_logs_cannot_be_written(config, tmp_path):
 def test_an_error_of_a_child_is_told_where_its_log_cannot_be_written(config, tmp_path, worker_runs):
     """Its traceback reaches the coordinator, which gives up at once."""
     worker_runs("    raise LookupError('no hat here')\n")
-    watcher = FullLogs()
+    watcher = NoLogs()
     with pytest.raises(ChildError, match="no hat here"):
         run(config(run={"workers": 2}), observer=watcher, run_dir=tmp_path / "run")
     assert not any("starting it again" in notice.text for notice in watcher.notices)
