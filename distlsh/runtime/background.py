@@ -75,12 +75,12 @@ class Saves:
         figures  see `Saver.save`
         """
         assert self._thread is None and self._outcome is None
-        write = self._saver.save(asked.position, figures, live=not asked.quiet)
         self._cancelled = False
-        thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
-        try:
+        try:  # there may be no memory, or no thread, to be had
+            write = self._saver.save(asked.position, figures, live=not asked.quiet)
+            thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
             thread.start()
-        except (RuntimeError, MemoryError) as error:  # there may be no thread to be had
+        except (RuntimeError, MemoryError) as error:
             self._outcome = Outcome(asked, None, _told(error), 0.0)
         else:
             self._thread = thread

@@ -68,6 +68,28 @@ def until(condition):
     return value
 
 
+class NoMemory(Writer):
+    """A saver whose first save finds no memory for what is to be written."""
+
+    def save(self, position, figures, *, live):
+        write = super().save(position, figures, live=live)
+        if len(self.live) == 1:
+            raise MemoryError
+        self.go_on.set()
+        return write
+
+
+def test_a_save_without_memory_to_begin_has_failed_and_the_next_succeeds(saves):
+    """The run goes on with a warning that says what to lower."""
+    one = saves(NoMemory())
+    one.begin(BESIDE, {})
+    assert until(one.heard) == ev.Saved(kept=False)
+    ((level, text),) = one.told
+    assert level == "warning" and "lower run.workers" in text
+    one.begin(BESIDE, {})
+    assert until(one.heard) == ev.Saved(kept=True)
+
+
 def test_a_save_goes_on_beside_the_caller_and_is_told_once(saves):
     """`begin` returns at once; the end is heard once, with the checkpoint's name."""
     writer = Writer()
