@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import grp
 import os
@@ -160,11 +161,14 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether another process holds the lock ``path``, if it is there; True where that is unknown."""
+    """Tell whether another process holds the lock ``path``, if it is there; True where that is unknown.
+
+    A link is no lock of ours, whatever it leads to, and nobody holds it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
     try:
         return not _lock(descriptor, fcntl.LOCK_SH)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from distlsh.errors import UsageError
 from distlsh.folders import (
+    is_locked,
+    locked,
     open_without_links,
     own_folder,
     temporary_beside,
@@ -130,3 +133,20 @@ def test_a_link_is_not_written_through(tmp_path):
     with pytest.raises(OSError, match="link"):
         open_without_links(tmp_path / "link", "r+b", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     assert target.read_bytes() == b"mine"
+
+
+def test_a_lock_that_cannot_be_looked_at_counts_as_held(tmp_path, monkeypatch):
+    """Only one that is not there is surely nobody's: without a descriptor to look, an owner may live."""
+    lock, link = tmp_path / ".lock", tmp_path / "link"
+    link.symlink_to(lock)
+    assert not is_locked(lock) and not is_locked(lock / "below") and not is_locked(link)
+    with locked(lock) as held:
+        assert held and is_locked(lock) and not is_locked(link)
+    assert not is_locked(lock)
+
+    def refused(*_):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("distlsh.folders.os.open", refused)
+        assert is_locked(lock)
