@@ -15,6 +15,7 @@ from distlsh.errors import ChildError, DistlshError
 from distlsh.protocol.messages import Hello
 from distlsh.runtime.child_process import ChildProcess
 from distlsh.runtime.launch import run
+from distlsh.runtime.run_dir import RunDir
 from distlsh.transport.control import ControlServer
 
 LONG = {"epochs": 12}
@@ -128,7 +129,7 @@ def test_a_fork_server_that_keeps_dying_ends_the_run(config, tmp_path):
     watcher = Steps(server(signal.SIGKILL), told("started another"), server(signal.SIGKILL))
     with pytest.raises(ChildError, match="restarted 1 times within"):
         run(config(train=LONG, run={"max_restarts": 1}), observer=watcher, run_dir=tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoints").iterdir()
+    assert RunDir(tmp_path / "run").has_checkpoint()
 
 
 def test_a_run_that_ends_while_a_child_is_asked_for_leaves_nothing(config, tmp_path):
