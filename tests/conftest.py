@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.needs import needs
+
 # Under nohup it is ignored, and runs would rightly ignore it too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -62,6 +64,12 @@ def leaves_nothing_behind(request: pytest.FixtureRequest):
             pytest.fail(f"{request.node.nodeid} leaves behind {found}")
         gc.collect()
         time.sleep(0.05)
+
+
+@pytest.fixture
+def root() -> None:
+    """Let the test be one that root alone can do: it becomes another user, or gives files to one."""
+    needs(os.geteuid() == 0, "root: sudo pytest ...")
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.needs import needs
 
 
 @contextlib.contextmanager
 def small_disk(place: Path, n_bytes: int) -> Iterator[Path]:
-    """Mount a disk of ``n_bytes`` on the new folder ``place``; skip the test where that is not permitted."""
+    """Mount a disk of ``n_bytes`` on the new folder ``place``; `needs` says what happens where it may not."""
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "distlsh-test", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("only root can mount a small disk, and not in every container")
+    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    needs(mounted, "to mount a small disk: as root, and not in every container")
     try:
         yield place
     finally:

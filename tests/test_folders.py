@@ -22,7 +22,7 @@ from distlsh.folders import (
     who_else_writes,
 )
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+NEEDS_ROOT = pytest.mark.usefixtures("root")
 
 
 def test_an_own_folder_is_made_closed_whatever_the_umask(tmp_path):

@@ -22,7 +22,7 @@ from distlsh.data import Dataset, cache, open_dataset, open_pair, store
 from distlsh.data.block import RowBlock
 from distlsh.errors import ConfigError, DataError, ShapeError, StoreError
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+NEEDS_ROOT = pytest.mark.usefixtures("root")
 TEXT = "3 10 5\n0,2 1:1.5 4:2\n 3:1\n4\n"
 
 

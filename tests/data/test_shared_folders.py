@@ -14,7 +14,7 @@ from distlsh.data import cache
 from distlsh.data.opening import open_dataset
 
 TEXT = "2 4 3\n0 1:1.0\n1,2 0:1.0 3:2.0\n"
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+NEEDS_ROOT = pytest.mark.usefixtures("root")
 NOBODY = 65534
 
 

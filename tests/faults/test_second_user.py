@@ -17,9 +17,7 @@ from distlsh.runtime.launch import run
 from distlsh.shm.names import SEGMENT_DIR, owner_alive, socket_root, sweep
 from distlsh.transport.keys import write_pair
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="becomes another user, which root alone can: sudo pytest tests/faults"
-)
+pytestmark = pytest.mark.usefixtures("root")
 SCRIPT = Path(__file__).with_name("other_user.py")
 LISTS = (
     "socket_names", "segments", "secrets", "folders", "locks", "pids",

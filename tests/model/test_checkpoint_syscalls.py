@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.model.struck import NOT_PERMITTED
+from tests.needs import needs
 
 
 def strike(folder: Path, share: float) -> dict[str, int]:
@@ -18,8 +19,7 @@ def strike(folder: Path, share: float) -> dict[str, int]:
     # Threads of a BLAS library would not survive the forks.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment)
-    if done.returncode == NOT_PERMITTED:
-        pytest.skip("this system does not permit ptrace")
+    needs(done.returncode != NOT_PERMITTED, "a system that permits ptrace")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -27,7 +27,7 @@ from tests.integration.watching import Watcher
 
 __all__ = ["cache", "config"]
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+NEEDS_ROOT = pytest.mark.usefixtures("root")
 NO_PID = (1 << 22) + 1
 HEX = "00ff00ff"
 ENDS = ("tmp", "old")

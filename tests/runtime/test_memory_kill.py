@@ -6,19 +6,18 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 from distlsh.runtime.chaos import memory_kill
 from distlsh.runtime.chaos.memory_kill import can_kill_for_memory, no_memory_for
+from tests.needs import needs
 
 _GROWING = (
     "import time\nkept = []\nprint(flush=True)\nwhile True: kept.append(bytearray(1 << 16)); time.sleep(0.01)"
 )
 
 
-@pytest.mark.skipif(not can_kill_for_memory(), reason="this user may not make control groups")
 def test_a_process_without_memory_is_killed_and_its_group_goes():
     """The kernel sends SIGKILL when the process asks for a page; nothing of the control group is left."""
+    needs(can_kill_for_memory(), "to make control groups, as root")
     process = subprocess.Popen([sys.executable, "-c", _GROWING], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None and process.stdout.readline()

@@ -26,7 +26,7 @@ def test_a_run_directory_that_others_write_is_refused(tmp_path, mode, inner):
     assert RunDir.open(tmp_path / "run").path == tmp_path / "run"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: sudo pytest ...")
+@pytest.mark.usefixtures("root")
 def test_another_users_run_directory_is_refused(tmp_path):
     """Whatever its mode."""
     (tmp_path / "run").mkdir()
