@@ -27,6 +27,7 @@ from distlsh.runtime.layout import Sizes, memory_plan, plan_arrays, tunes, tunin
 from distlsh.runtime.limits import allow_files, check_disk, check_tasks
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
+from distlsh.runtime.orphans import end_orphans
 from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.restored import as_checkpoint_errors, check_state
@@ -97,6 +98,7 @@ class _Session:
         server = server_of(self.config)
         roles = [*map(worker_role, range(self.config.run.workers)), REHASHER]
         self.stack.callback(server.stop, roles)  # whose children go with it, whatever has happened
+        end_orphans()
         sweep()
         self._check_run_dir(resume, new_dir)
         server.start()

@@ -17,12 +17,12 @@ def stands_still(pid: int, *, traced: bool = True) -> bool:
 
 def children_named(names: Sequence[str]) -> list[int]:
     """Return the children of this process, zombies too, whose kernel name is one of ``names``."""
-    return [pid for pid in _pids() if _is_child_named(pid, names)]
+    return [pid for pid in pids() if _is_child_named(pid, names)]
 
 
 def processes_of(run_id: str) -> list[int]:
     """Return the fork servers of a run and all that they forked, zombies not."""
-    return [pid for pid in _pids() if _is_forked_for(run_id, _command(pid))]
+    return [pid for pid in pids() if _is_forked_for(run_id, _command(pid))]
 
 
 def may_be_of(run_id: str, pid: int) -> bool:
@@ -43,8 +43,14 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
+    """Return all processes that are to be seen."""
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def arguments_of(pid: int) -> list[str]:
+    """Return the command of a process, word by word; empty where nobody knows it."""
+    return [os.fsdecode(word) for word in _command(pid).split(b"\0")[:-1]]
 
 
 def _is_child_named(pid: int, names: Sequence[str]) -> bool:

@@ -75,12 +75,34 @@ def owner_alive(name: str) -> bool | None:
 
 
 def maker_alive(name: str) -> bool:
-    """Tell whether the process that made ``name`` is there and no zombie; UsageError if no run made it."""
+    """Tell whether the process that made ``name`` is there and no zombie, or may be.
+
+    UsageError if no run makes such names.
+    """
     match = _NAME.fullmatch(name)
     if match is None:
         raise UsageError(f"{name!r} is no name that a run makes")
-    found = process_stat(int(match[2]))
-    return found is not None and found.started == int(match[3]) and found.state not in _DEAD
+    pid, started = int(match[2]), int(match[3])
+    found = process_stat(pid)
+    if found is None:  # or it could not be looked at
+        return _is_there(pid)
+    return found.started == started and (found.state not in _DEAD or _has_threads(pid))
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _has_threads(pid: int) -> bool:
+    """Tell whether threads of a process go on, whose main one has ended."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
 
 
 def _held(path: Path) -> bool:

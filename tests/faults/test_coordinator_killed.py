@@ -9,6 +9,7 @@ import time
 import pytest
 from running import Run
 
+from distlsh.runtime.orphans import end_orphans
 from distlsh.shm.names import SEGMENT_DIR, sweep
 
 PROMISE_S = 5.0
@@ -17,9 +18,14 @@ CHOSEN = ["lsh.auto.recall=0.5", "lsh.auto.max_bytes=4194304"]
 
 def gone(run, processes):
     """Kill the coordinator; its children, segments and sockets must go in time."""
-    began = time.monotonic()
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
+    nothing_left(run, processes)
+
+
+def nothing_left(run, processes):
+    """Return when all are gone, in time."""
+    began = time.monotonic()
     while left := run.left_behind(processes):
         assert time.monotonic() - began < PROMISE_S, left
         time.sleep(0.02)
@@ -45,6 +51,22 @@ def test_a_stopped_child_does_not_outlive_a_killed_coordinator(tmp_path):
         worker = next(process for process in processes if process.name() == "worker-0")
         worker.send_signal(signal.SIGSTOP)
         gone(run, processes)
+
+
+@pytest.mark.slow
+def test_children_that_all_stood_still_are_ended_by_the_next_start(tmp_path):
+    """Nobody is left who could end them; what a start does first finds them, and what they hold."""
+    with Run(tmp_path) as run:
+        processes = run.until_training()
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        os.kill(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+        time.sleep(0.3)
+        assert len(run.left_behind(processes)) >= 4  # 2 workers, the rehasher, the segment
+        end_orphans()
+        sweep()
+        nothing_left(run, processes)
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--clean", "--sweep", action="store_true",
-        help="only remove what dead runs left: shared memory, sockets, unfinished checkpoints, parsed data "
-        "and downloads; never what lives",
+        help="only remove what dead runs left: stopped processes, shared memory, sockets, unfinished "
+        "checkpoints, parsed data and downloads; never what lives",
     )  # fmt: skip
     parser.add_argument(
         "folders",
@@ -183,13 +183,16 @@ def _limit(value: int) -> str:
 
 def _leftovers(folders: list[Path]) -> Iterator[Finding]:
     from distlsh.runtime.leftovers import find_leftovers
+    from distlsh.runtime.orphans import find_orphans
     from distlsh.shm.memory import human
 
-    left = list(find_leftovers(folders))
+    orphans, left = find_orphans(), list(find_leftovers(folders))
+    for orphan in orphans:
+        yield Finding("leftover", f"process {orphan.pid} ({orphan.name}) of a run that is no more")
     for one in left:
         yield Finding("leftover", f"{one.path}, {human(one.n_bytes)}: {one.why}")
-    if left:
-        found = f"{len(left)} of dead runs, {human(sum(one.n_bytes for one in left))}"
+    if left or orphans:
+        found = f"{len(left) + len(orphans)} of dead runs, {human(sum(one.n_bytes for one in left))}"
         command = " ".join(["distlsh doctor --clean", *map(str, folders)])
         yield Finding("leftovers", found, "note", f"remove them: {command}")
     else:
@@ -198,14 +201,19 @@ def _leftovers(folders: list[Path]) -> Iterator[Finding]:
 
 def _clean(folders: list[Path]) -> int:
     from distlsh.runtime.leftovers import find_leftovers
+    from distlsh.runtime.orphans import find_orphans
     from distlsh.shm.memory import human
 
-    n_bytes = 0
+    orphans, n_bytes = find_orphans(), 0
+    for orphan in orphans:  # first: they have the memory
+        told = "ended" if orphan.end() else "could not end"
+        print(f"{told} process {orphan.pid} ({orphan.name}) of a run that is no more")
     for one in find_leftovers(folders):
         removed = one.remove()
         n_bytes += one.n_bytes if removed else 0
         print(f"{'removed' if removed else 'kept'} {one.path}, {human(one.n_bytes)}: {one.why}")
-    print(f"{human(n_bytes)} removed" if n_bytes else "dead runs left nothing to remove")
+    if n_bytes or not orphans:
+        print(f"{human(n_bytes)} removed" if n_bytes else "dead runs left nothing to remove")
     return 0
 
 
