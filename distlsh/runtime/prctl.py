@@ -37,11 +37,14 @@ def ending_with_caller() -> Callable[[], None]:
     """Return what a `subprocess.Popen` runs first (``preexec_fn``) to be killed when the calling thread ends.
 
     The kernel goes by the thread that starts the process, not by its process: call both in the same thread,
-    one that lasts as long as the process is wanted, such as the main one.
+    one that lasts as long as the process is wanted, such as the main one.  The process hears SIGINT and
+    SIGHUP even where this one ignores them, as a shell's background jobs and those of ``nohup`` do.
     """
     caller = os.getpid()
 
     def prepare() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
         _prctl(_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
         if os.getppid() != caller:
             os.kill(os.getpid(), signal.SIGKILL)

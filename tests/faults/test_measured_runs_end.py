@@ -67,3 +67,16 @@ def test_a_run_ends_with_the_command_that_measures_it(tmp_path, name, number):
     assert gone, "the run goes on without anyone"
     if number != signal.SIGKILL:
         assert [path.name for path in tmp_path.iterdir() if path.name != "chaos"] == []
+
+
+def test_what_a_background_job_starts_can_be_interrupted():
+    """Processes that are to be struck hear SIGINT and SIGHUP, which a shell's background ignores."""
+    code = (
+        "import signal, subprocess, sys; from distlsh.runtime.prctl import ending_with_caller\n"
+        "for number in (signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
+        "ask = 'import signal; print([int(signal.getsignal(n)) for n in (signal.SIGHUP,)],"
+        " signal.getsignal(signal.SIGINT) is signal.default_int_handler)'\n"
+        "subprocess.run([sys.executable, '-c', ask], preexec_fn=ending_with_caller())\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == f"[{int(signal.SIG_DFL)}] True"

@@ -25,6 +25,7 @@ _MOST_DEATHS = 5
 """Ends of the command in a row that nobody asked for, after which the campaign is given up."""
 
 _ZOMBIE_S = 1.0
+_NEARLY_ALL = 0.95
 
 
 class Campaign:
@@ -160,6 +161,8 @@ class Campaign:
             self._endings.go_on(found, time.monotonic())
         elif found.wrong and life.alive and life is self.target.life:
             self._begin_anew(found)
+        if life.code == 0 and life is self.target.life and found.samples < _NEARLY_ALL * self._total:
+            found.wrong.append("the command trained to its end instead")
         self._note(found)
         return found.struck
 
