@@ -167,7 +167,7 @@ class PretrainStep:
 
         first_sample  number of the range's first sample since the start of the pretraining
         lr, last_lr   learning rate at the range's begin, and its end if it changes, evenly
-        beat          called after each batch
+        beat          called between batches, and while they are chosen; what it raises leaves the rest
         """
         sample_seeds(self._seed, first_sample, self._state)
         kept, labels = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
@@ -177,8 +177,9 @@ class PretrainStep:
         rates = np.linspace(lr, lr if last_lr is None else last_lr, len(batches), endpoint=False)
         first_step = 1 + -(-first_sample // size)
         for i, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+            if i:
+                beat()
             self._batch(kept[batch], labels[batch], float(rate), first_step + i, first_sample)
-            beat()
 
     def _batches(self, rows: Offsets, first_sample: int, beat: Callable[[], object]) -> list[Offsets]:
         """Return the places in ``rows`` of each batch."""

@@ -137,7 +137,7 @@ class RunMachine(Saving):
 
     def _shorten(self) -> None:
         """Have workers end what can be ended anywhere: a stop waits for them."""
-        trains = isinstance(self._step, Train) and not (self._step.pretrains or self.plan.deterministic)
+        trains = isinstance(self._step, Train) and not self.plan.deterministic
         if trains or isinstance(self._step, Evaluate):
             self._actions += [act.HandBack(worker) for worker in self._ledger.at_work]
 

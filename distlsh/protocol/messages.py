@@ -69,7 +69,10 @@ class UseTables(msgspec.Struct, frozen=True, tag="use_tables"):
 
 
 class HandBack(msgspec.Struct, frozen=True, tag="hand_back"):
-    """End the task in hand where it stands, and acknowledge what is done of it."""
+    """End the task in hand where it stands, and acknowledge what is done of it.
+
+    Of an evaluation and of a pool of the pretraining, which are done wholly or not at all, that is nothing.
+    """
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

@@ -249,10 +249,14 @@ class Coordinator:
         self.notice("info", f"{restart.role} is back as pid {restart.pid} after {restart.down_s:.2f} s")
 
     def _done(self, message: Done) -> None:
-        self.meter.repeats.acknowledged(worker_index(message.role))
+        index, repeats = worker_index(message.role), self.meter.repeats
+        if message.upto is not None and self._machine.stage == PRETRAIN:
+            repeats.lost(index)  # a pool is acknowledged wholly or not at all
+        else:
+            repeats.acknowledged(index)
         if message.result:
             self._sums = self._sums + unpacked(message.result)
-        self._feed(ev.TaskDone(worker_index(message.role), message.task_id, message.upto))
+        self._feed(ev.TaskDone(index, message.task_id, message.upto))
 
     def _feed(self, event: ev.Event) -> None:
         actions = self._machine.handle(event)

@@ -1,4 +1,4 @@
-"""Counts samples that are trained again, since a worker died before it could acknowledge them."""
+"""Counts samples that are trained again: a worker died before it acknowledged them, or handed them back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Repeats:
         self._acknowledged[worker] = self._counted()[worker]
 
     def lost(self, worker: int) -> None:
-        """Take note that ``worker`` is dead: what it has not acknowledged will be done again."""
+        """Take note that ``worker`` is dead or gave up its task: what is not acknowledged is done again."""
         now = self._counted()[worker]
         self._repeated += now - self._acknowledged[worker]
         self._acknowledged[worker] = now

@@ -44,6 +44,10 @@ _BLOCK_MACS = 10**11
 """Multiply-adds between two heartbeats of an evaluation, and two looks for its end: some 3 s of a core."""
 
 
+class _HandedBack(Exception):
+    """The coordinator wants the task in hand back."""
+
+
 def serve(setup: ChildSetup, arena: Arena, link: Link) -> None:
     """Do what the coordinator asks for, until it says stop."""
     worker, line = Worker(setup, arena, link), line_of(arena, setup.role)
@@ -173,12 +177,17 @@ class Worker:
         samples = (task.first_sample, task.first_sample + len(rows))
         n, scale = self._train.n_rows, task.lr_scale
         lr, last = (scale * pretrain_lr_at(self._config.pretrain, at, n) for at in samples)
-        self._pretrain.run(rows, task.first_sample, lr, last, self._between_pretraining)
+        try:
+            self._pretrain.run(rows, task.first_sample, lr, last, self._between_pretraining)
+        except _HandedBack:  # its batches are no ranges of rows: all of it is left
+            self.upto = task.first
         self._tell(task, started, float(self._counters[Counter.PRETRAIN_LOSS] - loss))
 
     def _between_pretraining(self) -> None:
         failpoint(self._line, Point.PRETRAIN)
         self._link.beat()
+        if self._link.hand_back:
+            raise _HandedBack
 
     def _train_chunk(self, task: Task) -> None:
         started, cpu = time.perf_counter(), time.thread_time()
@@ -206,7 +215,7 @@ class Worker:
             WorkerMetrics(
                 role=self._setup.role,
                 task_id=task.id,
-                samples=(self.upto or task.last) - task.first,
+                samples=(task.last if self.upto is None else self.upto) - task.first,
                 busy_s=round(time.perf_counter() - started, 4),
                 loss_sum=loss_sum,
             )

@@ -21,6 +21,19 @@ from distlsh.runtime.launch import run
 PRETRAIN = {"epochs": 2, "batch_size": 128, "pool": 1024}
 
 
+class InAPool(Watcher):
+    """Sends SIGINT once, when batches of the pretraining are counted and no pool is acknowledged."""
+
+    def report(self, report):
+        super().report(report)
+        if (
+            report.phase == "pretrain"
+            and report.samples_per_s > 0
+            and not any(n.phase_share for n in self.reports)
+        ):
+            interrupt(self)
+
+
 class InPretraining(Watcher):
     """Does something once, when a report shows the pretraining under way."""
 
@@ -173,5 +186,24 @@ def test_interrupted_seconds_are_those_of_the_pretraining(config, tmp_path):
     state = read_checkpoint(cut(config(pretrain=PRETRAIN), tmp_path / "run"))[1]
     assert 0 < state["pretrain_s"] <= state["train_s"]
     train, _ = open_pair(config().data)
-    assert state["counters"][Counter.PRETRAINED] <= state["position"]["pretrained"] <= 2 * train.n_rows
+    kept = state["counters"][Counter.PRETRAINED] - state["meter"]["repeats"][1]
+    assert kept <= state["position"]["pretrained"] <= 2 * train.n_rows
     assert msgspec.json.decode((tmp_path / "run" / "summary.json").read_bytes())["status"] == "interrupted"
+
+
+def test_a_stop_in_a_pool_waits_for_a_batch_and_the_pool_is_trained_again(config, tmp_path):
+    """Nothing of the pool is acknowledged; what was trained of it counts as repeated, all of it is left."""
+    pretrain = {"epochs": 1, "batch_size": 256, "pool": 6000, "partners": 16}
+    settings = config(pretrain=pretrain, model={"hidden": [512]}, run={"workers": 1}, eval={"n_rows": 0})
+    with pytest.raises(RunInterrupted, match="--resume"):
+        run(settings, observer=InAPool(), run_dir=tmp_path / "run")
+    state = read_checkpoint(latest_checkpoint(tmp_path / "run").path)[1]
+    again = state["counters"][Counter.PRETRAINED]
+    assert state["position"]["pretrained"] == 0 and state["position"]["chunks"] == [[0, 6000]]
+    assert 0 < again <= 6000 - 256 and state["meter"]["repeats"][1] == again
+    summary = run(settings, resume=tmp_path / "run")
+    data = open_pair(settings.data)[0]
+    shared = data.label_counts()[data.labels] > 1
+    n = np.unique(np.repeat(np.arange(data.n_rows), np.diff(data.label_indptr))[shared]).size
+    assert summary.status == "completed" and summary.samples == 12_000
+    assert summary.repeated_pretrained == again and summary.pretrained == n + again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ class PretrainingWorld(World):
     def feed(self, event):
         if isinstance(event, ev.TaskDone):
             task = self.handed[event.task_id]
-            if task.kind == "pretrain":
+            if task.kind == "pretrain" and event.upto != task.first:
                 self.pretrained.append((task.epoch, task.first, task.last))
         super().feed(event)
 
@@ -153,19 +154,24 @@ def test_a_run_stopped_anywhere_goes_on_with_what_is_left_of_the_pretraining(see
     assert covered(first.trained + second.trained) == [ALL] * 2
 
 
-def test_a_stop_in_pretraining_waits_for_the_chunks_in_work_alone():
-    """Nothing more is handed out; the position holds the chunks left."""
-    world = PretrainingWorld(RunMachine(planned()), 1, 2)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_stop_in_pretraining_asks_for_the_chunks_in_work_back(deterministic):
+    """Nothing more is handed out; the position holds whole chunks. Deterministic runs end theirs."""
+    world = PretrainingWorld(RunMachine(planned(deterministic=deterministic)), 1, 1 if deterministic else 2)
     while world.machine.position.pretrained < 450:
         world.step()
-    handed = len(world.handed)
+    handed, busy = len(world.handed), dict(world.busy)
+    world.handed_back = lambda task: task.first
     world.feed(ev.StopRequested())
+    assert world.handing_back == (set() if deterministic else set(busy))
     world.run()
     assert world.status == "interrupted" and len(world.handed) == handed
     (position,) = world.saved
     assert position.stage == "pretrain" and position.samples == 0
     left = sum(last - first for first, last in position.chunks)
     assert position.pretrained == 1000 - left and position.pretrain_epoch == 0
+    in_work = {(task.first, task.last) for task in busy.values()}
+    assert in_work.isdisjoint(position.chunks) if deterministic else in_work <= set(position.chunks)
 
 
 @settings(max_examples=100, deadline=None)

@@ -125,7 +125,7 @@ class World:
             self.kill(kind, who)
         elif kind == "worker":
             task = self.busy.pop(who)
-            upto = self.random.randint(task.first, task.last) if who in self.handing_back else None
+            upto = self.handed_back(task) if who in self.handing_back else None
             self.handing_back.discard(who)
             last = task.last if upto is None else upto
             if task.kind == "train" and task.first < last:
@@ -137,6 +137,10 @@ class World:
         else:
             self.rehashing = False
             self.feed(ev.RehashDone(0.1))
+
+    def handed_back(self, task):
+        wholly = [task.first, task.last]  # of a pool and of an evaluation, no part is anything
+        return self.random.randint(*wholly) if task.kind == "train" else self.random.choice(wholly)
 
     def kill(self, kind, who):
         if kind == "worker":
