@@ -30,7 +30,7 @@ examples:
   distlsh-launch --resume runs/20260101-120000-enwiki-para       go on with an interrupted run
 
 Precedence: --workers, --max-restarts and --set over the file over the defaults.
-Exit codes: 0 completed, 2 wrong usage or input, 130 interrupted and saved, 1 anything else.
+Exit codes: 0 completed, 2 wrong usage or input, 130 interrupted (what was learned is saved), 1 anything else.
 """
 
 
