@@ -6,8 +6,11 @@ these functions return or raise OSError or ValueError: callers make an error of 
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,9 +34,19 @@ def short(found: object, most: int = _SHOWN) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+def open_plain(path: Path) -> io.BufferedReader:
+    """Open a plain file to read its bytes; OSError, or ValueError for a pipe, socket, device or folder."""
+    # A pipe without a writer would otherwise make whoever opens it wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("no plain file, but a pipe, socket, device or folder")
+    return open(descriptor, "rb")
+
+
 def read_text(path: Path, limit: int = JSON_BYTES) -> str:
     """Return the UTF-8 text of a file of at most ``limit`` bytes; OSError or ValueError."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ValueError(f"more than {limit:,} bytes")
@@ -63,11 +76,11 @@ def load_npy(path: Path, *, mmap: bool) -> NDArray[Any]:
 
     Raises OSError, or ValueError for anything else than such an array of numbers.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         shape, dtype = _header(file)
         start = file.tell()
         wanted = math.prod(shape) * dtype.itemsize
-        held = path.stat().st_size - start
+        held = os.fstat(file.fileno()).st_size - start
         if start % _ALIGNED:
             raise ValueError(f"its numbers begin at byte {start}, where they cannot be mapped")
         if held != wanted:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
-from distlsh.files import load_npy, read_json
+from distlsh.files import load_npy, open_plain, read_json
 
 
 @pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.int8), np.float32(2)])
@@ -61,3 +63,11 @@ def test_json_that_is_none_is_a_value_error(tmp_path, text, what):
     (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=what):
         read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("read", [open_plain, read_json, lambda path: load_npy(path, mmap=True)])
+def test_a_pipe_is_refused_instead_of_waited_for_by_any_reader(tmp_path, read):
+    """Whoever may write in a folder could put a pipe there, whose reader waits for a writer for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="no plain file"):
+        read(tmp_path / "pipe")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from distlsh.errors import UsageError
+from distlsh.files import open_plain
 from distlsh.protocol.reports import Evaluation, Report
 
 if TYPE_CHECKING:
@@ -48,10 +49,15 @@ def write_plots(run_dir: Path) -> list[Path]:
 
 
 def _lines(path: Path, kind: Any) -> list[Any]:
-    if not path.exists():
+    try:
+        with open_plain(path) as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
         return []
+    except ValueError as error:
+        raise UsageError(f"{path}: cannot be read ({error}); name the directory of a run") from None
     found = []
-    for line in path.read_bytes().splitlines():
+    for line in lines:
         try:
             found.append(msgspec.json.decode(line, type=kind))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -121,16 +121,22 @@ def _wait_for(descriptor: int, path: Path) -> bool:
             _log.warning("waiting for another process that holds %s; if there is none, remove it", path)
 
 
-def build_once(final: Path, build: Callable[[Path], None], is_current: Callable[[Dataset], bool]) -> Dataset:
+def build_once(
+    final: Path,
+    build: Callable[[Path], None],
+    trusts: Callable[[Path], bool],
+    is_current: Callable[[Dataset], bool],
+) -> Dataset:
     """Return the store ``final``, building it if it is missing, damaged or not current.
 
     build       writes a whole store to the (missing) folder it is given
+    trusts      whether the store in a folder is believed (`believed`)
     is_current  whether an opened store is of the wanted source
 
     Processes that come at the same time wait for the first and share its store.
     """
     with _lock(final.parent / f"{final.name}.lock") as alone:
-        found = open_current(final, is_current)
+        found = open_current(final, trusts, is_current)
         if found is not None:
             return found
         if alone:
@@ -146,16 +152,20 @@ def build_once(final: Path, build: Callable[[Path], None], is_current: Callable[
         return open_store(final)
 
 
-def open_current(final: Path, is_current: Callable[[Dataset], bool]) -> Dataset | None:
-    """Return the store ``final`` if it is whole and current, else None."""
+def open_current(
+    final: Path, trusts: Callable[[Path], bool], is_current: Callable[[Dataset], bool]
+) -> Dataset | None:
+    """Return the store ``final`` if it is there, believed, whole and current, else None."""
     try:
+        if not trusts(final):  # first: opening may read all of it, however large a stranger made it
+            return None
         found = open_store(final)
+        return found if trusts(final) and is_current(found) else None
     except (StoreError, OSError, KeyError, TypeError):
         return None
-    return found if is_current(found) else None
 
 
-def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
+def believed(store: Path, source: Path | None, *, chosen: bool) -> bool:
     """Tell whether to use a store that may be another user's: sums tell damage, not lies.
 
     Believed are this user, root and the owner of the source; others only where the folder's owner alone
@@ -164,8 +174,6 @@ def believed(store: Path | None, source: Path | None, *, chosen: bool) -> bool:
 
     source  what the store was made from;  chosen  whether the user named the folder
     """
-    if store is None:
-        return False
     own, folder = store.stat(), store.parent.stat()
     owners = {os.geteuid(), 0} | ({source.stat().st_uid} if source is not None else set())
     if company(own) is not None:

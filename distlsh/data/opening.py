@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -48,9 +49,10 @@ def open_dataset(
     kind = _kind(source, format)
     files = [source, labels_path(source)] if kind == "idx" else [source]
     folders = cache_folders(source, cache_dir)
-    current = _SourceCheck(files, chosen=cache_dir is not None)
+    current = _SourceCheck(files)
+    trusts = partial(believed, source=source, chosen=cache_dir is not None)
     for folder in folders:
-        found = open_current(folder / store_name(source, folder, kind, normalize), current)
+        found = open_current(folder / store_name(source, folder, kind, normalize), trusts, current)
         if found is not None:
             return found
     folder = writable_folder(folders)
@@ -61,7 +63,7 @@ def open_dataset(
             on_build(source)
         _parse_to_store(temporary, files, kind, normalize, progress)
 
-    return build_once(final, build, current)
+    return build_once(final, build, trusts, current)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -115,16 +117,13 @@ def _describe_source(path: Path) -> dict[str, Any]:
 
 
 class _SourceCheck:
-    """Tells whether a store was made of these very files, by someone who is believed."""
+    """Tells whether a store was made of these very files."""
 
-    def __init__(self, files: list[Path], *, chosen: bool) -> None:
+    def __init__(self, files: list[Path]) -> None:
         self._files = files
-        self._chosen = chosen  # the user named the folder of stores
 
     def __call__(self, store: Dataset) -> bool:
         noted = store.meta.get("sources", [])
-        if not believed(store.path, self._files[0], chosen=self._chosen):
-            return False
         return len(noted) == len(self._files) and all(
             self._same(file, entry) for file, entry in zip(self._files, noted, strict=True)
         )

@@ -32,7 +32,7 @@ from distlsh.data.block import RowBlock
 from distlsh.data.dataset import Dataset
 from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
-from distlsh.files import JSON_BYTES, parse_json, read_json, short
+from distlsh.files import JSON_BYTES, open_plain, parse_json, read_json, short
 from distlsh.folders import open_to_read, temporary_beside
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -227,11 +227,11 @@ def _check_file(path: Path, name: str, entry: dict[str, Any]) -> list[int]:
     """Return [size, mtime_ns, ctime_ns, inode] of an array's file after checking its size and header."""
     file = path / f"{name}.npy"
     try:
-        stat = file.stat()
-        with file.open("rb") as opened:
+        with open_plain(file) as opened:
+            stat = os.fstat(opened.fileno())
             header = opened.read(_HEADER_BYTES)
-    except OSError as error:
-        raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: cannot be read ({short(error)})") from error
     dtype = _DTYPES[name]
     if stat.st_size != _HEADER_BYTES + entry["length"] * dtype.itemsize:
         raise StoreError(f"{file}: has {stat.st_size} bytes, not those of {entry['length']} entries")
@@ -244,7 +244,7 @@ def _check_file(path: Path, name: str, entry: dict[str, Any]) -> list[int]:
 def _verify_full(path: Path, meta: dict[str, Any]) -> None:
     for name, entry in meta["arrays"].items():
         crc = 0
-        with (path / f"{name}.npy").open("rb") as file:
+        with _opened(path / f"{name}.npy") as file:
             file.seek(_HEADER_BYTES)
             while data := file.read(_CRC_BLOCK):
                 crc = zlib.crc32(data, crc)
@@ -290,8 +290,8 @@ def _windows(size: int) -> Iterator[int]:
 def _sample_crc(path: Path) -> int:
     """Return the CRC-32 of evenly spaced windows of a file, its first and last bytes included."""
     crc = 0
-    with path.open("rb") as file:
-        for start in _windows(path.stat().st_size):
+    with _opened(path) as file:
+        for start in _windows(os.fstat(file.fileno()).st_size):
             file.seek(start)
             crc = zlib.crc32(file.read(_WINDOW_BYTES), crc)
     return crc
@@ -325,5 +325,13 @@ def _map(path: Path, name: str, length: int) -> Any:
         empty = np.zeros(0, _DTYPES[name])
         empty.flags.writeable = False
         return empty
-    mapped = np.memmap(path / f"{name}.npy", _DTYPES[name], "r", offset=_HEADER_BYTES, shape=(length,))
+    with _opened(path / f"{name}.npy") as file:
+        mapped = np.memmap(file, _DTYPES[name], "r", offset=_HEADER_BYTES, shape=(length,))
     return np.asarray(mapped)
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return open_plain(file)
+    except ValueError as error:
+        raise StoreError(f"{file}: cannot be read ({error})") from None

@@ -12,7 +12,6 @@ import hashlib
 import io
 import lzma
 import queue
-import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from distlsh.errors import DataError
+from distlsh.files import open_plain
 
 BLOCK_BYTES = 4 << 20
 LINE_LIMIT = 1 << 25
@@ -163,12 +163,13 @@ def _damage_errors() -> tuple[type[BaseException], ...]:
 def open_file(path: Path) -> BinaryIO:
     """Open ``path`` for reading; a DataError names what is wrong with it."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        if path.is_dir():
             raise DataError(path, "is a folder; name the data file in it")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
-            raise DataError(path, "is no plain file, but a pipe, socket or device; write the data to a file")
-        return path.open("rb")
+        return open_plain(path)
+    except ValueError:
+        raise DataError(
+            path, "is no plain file, but a pipe, socket or device; write the data to a file"
+        ) from None
     except FileNotFoundError:
         raise DataError(path, "no such file; check the path (relative to where the command runs)") from None
     except OSError as error:

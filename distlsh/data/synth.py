@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,10 @@ def _open_split(
     name = f"synth-{split}-{digest}"
 
     def is_current(store: Dataset) -> bool:
-        return bool(store.meta.get("made_from") == made_from) and believed(store.path, None, chosen=chosen)
+        return bool(store.meta.get("made_from") == made_from)
 
-    found = open_current(folders[0] / name, is_current)
+    trusts = partial(believed, source=None, chosen=chosen)
+    found = open_current(folders[0] / name, trusts, is_current)
     if found is not None:
         return found
 
@@ -164,7 +166,7 @@ def _open_split(
             meta = {"name": name, "made_from": made_from, "format": "synth", "normalize": normalize}
             writer.finish(config.n_features, config.n_labels, meta)
 
-    return build_once(writable_folder(folders) / name, build, is_current)
+    return build_once(writable_folder(folders) / name, build, trusts, is_current)
 
 
 def _scale(block: RowBlock) -> None:

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from distlsh.errors import CheckpointError
-from distlsh.files import load_npy
+from distlsh.files import load_npy, open_plain, short
 from distlsh.model.manifest import Entry
 
 Array = NDArray[Any]
@@ -93,11 +93,11 @@ def check_crc(file: Path, expected: int) -> None:
     crc = 0
     buffer = memoryview(bytearray(_BLOCK_BYTES))
     try:
-        with open(file, "rb", buffering=0) as source:
+        with open_plain(file) as source:
             while n_read := source.readinto(buffer):
                 crc = zlib.crc32(buffer[:n_read], crc)
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read: {error.strerror}; use another checkpoint") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {short(error)}; use another checkpoint") from error
     if crc != expected:
         raise CheckpointError(f"{file}: damaged, its checksum differs; restore it, or use another checkpoint")
 

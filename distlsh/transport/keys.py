@@ -17,6 +17,7 @@ import zmq
 from zmq.utils import z85
 
 from distlsh.errors import UsageError
+from distlsh.files import open_plain
 from distlsh.folders import who_else_reads, who_else_writes
 
 SERVER = "server"
@@ -168,6 +169,8 @@ def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
     from zmq.auth import load_certificate
 
     try:
+        with open_plain(path):  # it would wait for a pipe
+            pass
         public, secret = load_certificate(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as a key ({error}); {advice}") from error

@@ -12,6 +12,7 @@ import pytest
 
 from distlsh.data import cache
 from distlsh.data.opening import open_dataset
+from distlsh.data.store import open_store
 
 TEXT = "2 4 3\n0 1:1.0\n1,2 0:1.0 3:2.0\n"
 NEEDS_ROOT = pytest.mark.usefixtures("root")
@@ -153,3 +154,23 @@ def test_the_users_own_folder_of_stores_is_closed_whatever_the_umask(tmp_path, m
         os.umask(before)
     assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o775  # where others may share stores
+
+
+@pytest.mark.parametrize("name", ["meta.json", "values.npy", "verified.json"])
+def test_a_pipe_in_a_store_hangs_nobody(source, name):
+    """A store with a pipe in place of a file is no store: it is built again, nobody waits."""
+    made = open_dataset(source).path / name
+    made.unlink()
+    os.mkfifo(made)
+    assert open_dataset(source).n_rows == 2
+    assert open_dataset(source, cache_dir=source.parent / "other").n_rows == 2
+
+
+def test_a_strangers_store_is_not_read_before_it_is_believed(source, monkeypatch):
+    """Who put it there may be told from outside; to sum up all of it first would cost its size each start."""
+    store = open_dataset(source).path
+    store.chmod(0o777)
+    opened = []
+    monkeypatch.setattr(cache, "open_store", lambda path: opened.append(path) or open_store(path))
+    open_dataset(source)
+    assert store not in opened[:-1]

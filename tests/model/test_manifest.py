@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -100,3 +101,13 @@ def test_a_run_can_be_saved_beside_a_checkpoint_of_another_version(
         write_checkpoint(saved.parent, "s2", {"x": np.arange(4)}, {}, keep=9)
     write_checkpoint(saved.parent, "s3", {"x": np.arange(4)}, {}, keep=1)
     assert sorted(path.name for path in saved.parent.iterdir()) == ["s2", "s3"]
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "x.npy"])
+def test_a_pipe_in_a_checkpoint_is_damage_and_nothing_to_wait_for(saved: Path, name: str) -> None:
+    """As it may come out of an archive: the older checkpoint is used, with a warning."""
+    newer = write_checkpoint(saved.parent, "s2", {"x": np.arange(4)}, {}, keep=9)
+    (newer / name).unlink()
+    os.mkfifo(newer / name)
+    found = latest_checkpoint(saved.parent)
+    assert found.path == saved and "s2" in found.warnings[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 
 import distlsh
-from distlsh.errors import ConfigError, DistlshError, NotFittedError, ShapeError, UsageError
+from distlsh.errors import ConfigError, DistlshError, NotFittedError, ShapeError, StoreError, UsageError
 from tests.lsh.index.index_cases import clusters, whole
 
 
@@ -145,3 +146,13 @@ def test_statistics_count_what_is_held():
     assert stats.used_share * 3 * 16 * stats.size_mean == pytest.approx(3 * 500)
     assert stats.size_max >= stats.size_seen >= stats.size_mean
     assert stats.n_bytes == index.n_bytes > X.nbytes
+
+
+@pytest.mark.parametrize("name", ["index.json", "0.rows.npy"])
+def test_a_pipe_in_a_saved_index_is_refused_instead_of_waited_for(tmp_path, name):
+    """As it may come out of an archive."""
+    whole().fit(clusters(30, 6)).save(tmp_path / "index")
+    (tmp_path / "index" / name).unlink()
+    os.mkfifo(tmp_path / "index" / name)
+    with pytest.raises(StoreError, match="no plain file"):
+        distlsh.LSHIndex.load(tmp_path / "index")
