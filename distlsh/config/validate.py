@@ -138,6 +138,12 @@ def _training(config: Config) -> Iterator[Problem]:
         )
     if any(later <= earlier for earlier, later in zip(train.step_at, train.step_at[1:], strict=False)):
         yield "train.step_at", f"found {train.step_at}; allowed: shares that rise"
+    if train.on_non_finite == "fall_back" and config.checkpoint.keep < 2:
+        yield (
+            "checkpoint.keep",
+            f"found {config.checkpoint.keep}, but train.on_non_finite: fall_back needs 2 or more: "
+            "the newest may turn out not to be finite; raise it, or set train.on_non_finite: skip",
+        )
     if train.chunk_size < train.batch_size:
         yield (
             "train.chunk_size",

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
@@ -62,6 +62,7 @@ class LatestCheckpoint(NamedTuple):
 
     path: Path
     warnings: list[str]
+    damaged: list[str]  # names of those that could be removed before it
 
 
 def write_checkpoint(
@@ -72,6 +73,7 @@ def write_checkpoint(
     keep: int,
     *,
     live: bool = False,
+    damaged: Collection[str] = (),
     watch: Watch = lambda _: None,
 ) -> Path:
     """Write ``folder/name`` and return its path; then remove all but the ``keep`` newest.
@@ -84,6 +86,7 @@ def write_checkpoint(
     live    others change the arrays meanwhile.  Each block is then as it was at one moment, and
             weights are copied before optimiser states, these before clocks, these before dirty marks:
             whoever changes a row marks it afterwards, so no changed row is without its mark
+    damaged  names of checkpoints that were found so: they go before whole ones do
     watch   called, from several threads, before each block, when all arrays are written, when all is
             written and not in its place, and at the end; what it raises before then ends the writing
 
@@ -112,7 +115,7 @@ def write_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         watch(Moment.IN_PLACE)
-        _prune(folder, keep)
+        _prune(folder, keep, damaged)
     return target
 
 
@@ -160,18 +163,20 @@ def latest_checkpoint(path: str | Path, *, verify: bool = True) -> LatestCheckpo
     path = Path(path)
     if (path / MANIFEST).exists():
         _check_files(path, read_manifest(path), verify)
-        return LatestCheckpoint(path, [])
+        return LatestCheckpoint(path, [], [])
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     warnings: list[str] = []
+    damaged: list[str] = []
     for candidate in _newest_first(folder, warnings, OtherVersion):
         try:
             _check_files(candidate, read_manifest(candidate), verify)
         except CheckpointError as error:
             warnings.append(f"checkpoint {candidate.name} is damaged and was passed over: {error}")
+            damaged.append(candidate.name)
             continue
         for warning in warnings:
             log.warning(warning)
-        return LatestCheckpoint(candidate, warnings)
+        return LatestCheckpoint(candidate, warnings, damaged)
     raise CheckpointError(_nothing_found(folder, warnings))
 
 
@@ -286,9 +291,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _prune(folder: Path, keep: int) -> None:
-    """Remove the oldest."""
-    for old in _newest_first(folder, [])[max(keep, 1) :]:
+def _prune(folder: Path, keep: int, damaged: Collection[str]) -> None:
+    """Remove the damaged, then the oldest, as many as are too many."""
+    found = sorted(_newest_first(folder, []), key=lambda path: path.name in damaged)  # stable
+    for old in found[max(keep, 1) :]:
         _remove(old)
 
 
@@ -313,7 +319,7 @@ def _newest_first(folder: Path, warnings: list[str], refused: type[Exception] | 
     """
     found: list[tuple[int, Path]] = []
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-        if not _is_checkpoint(path):
+        if not is_checkpoint(path):
             continue
         try:
             found.append((read_manifest(path).sequence, path))
@@ -324,7 +330,7 @@ def _newest_first(folder: Path, warnings: list[str], refused: type[Exception] | 
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def _is_checkpoint(path: Path) -> bool:
+def is_checkpoint(path: Path) -> bool:
     """Tell whether a folder is a checkpoint, perhaps a damaged one."""
     if path.name.startswith(".") or not path.is_dir():
         return False

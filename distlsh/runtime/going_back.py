@@ -54,6 +54,7 @@ class GoingBack:
             try:
                 arrays, state = read_checkpoint(path, mmap=True)
             except CheckpointError as error:
+                self._saver.damaged.add(path.name)
                 self._notice("warning", f"checkpoint {path.name} is damaged and was passed over: {error}")
                 continue
             bad = next((name for name, array in arrays.items() if bad_array(name, array)), None)

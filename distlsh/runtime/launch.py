@@ -105,7 +105,7 @@ class _Session:
         self.clock.mark("imported")
         data = self._load()
         memory_plan(self.config, data.sizes, data.n_bytes).check()
-        tight = self._check_disk(data.sizes, resume or self._chosen(new_dir))
+        tight = self._check_disk(data.sizes, resume or self._chosen(new_dir), resumed=resume is not None)
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)
         self.observer.start(self.config, self.run_dir.path)
@@ -158,10 +158,11 @@ class _Session:
         elif (chosen := self._chosen(new_dir)) is not None:
             RunDir(chosen).check_free()
 
-    def _check_disk(self, sizes: Sizes, folder: Path | None) -> str | None:
-        config = self.config
+    def _check_disk(self, sizes: Sizes, folder: Path | None, *, resumed: bool) -> str | None:
+        config, folder = self.config, folder or Path("runs")
         tuned = tuning_bytes(config, sizes.n_labels) if tunes(config, sizes.n_labels) else 0
-        return check_disk(folder or Path("runs"), plan_arrays(config, sizes), config.checkpoint.keep, tuned)
+        arrays = plan_arrays(config, sizes)
+        return check_disk(folder, arrays, config.checkpoint.keep, tuned, resumed=resumed)
 
     def _chosen(self, new_dir: Path | None) -> Path | None:
         return new_dir or (Path(self.config.run.dir) if self.config.run.dir else None)

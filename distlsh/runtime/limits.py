@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from distlsh.errors import ResourceError
+from distlsh.model.checkpoint import TEMPORARY
 from distlsh.shm.cgroup import tightest
 from distlsh.shm.memory import human
 from distlsh.shm.spec import ArraySpec
@@ -71,24 +72,30 @@ def _tasks_of_user(user: int) -> int:
     return found
 
 
-def check_disk(folder: Path, specs: Sequence[ArraySpec], keep: int, more_bytes: int = 0) -> str | None:
+def check_disk(
+    folder: Path, specs: Sequence[ArraySpec], keep: int, more_bytes: int = 0, *, resumed: bool = False
+) -> str | None:
     """Return a warning where the disk of a run's ``folder`` holds fewer checkpoints than it should.
 
     specs       the run's arrays
     keep        checkpoints that are kept; one more is there while it is written
     more_bytes  of a checkpoint, beside those arrays
+    resumed     the run goes on, so that its network and place are given
 
     Raises ResourceError where there is not even room for one.  What the run has saved before a resume
-    counts as room, but for the one that it goes on from.
+    counts as room, but for the one that it goes on from; what a killed save left is room at once, since
+    the next one removes it.
     """
     one = sum(spec.n_bytes for spec in specs if spec.persistent) + more_bytes + _SPARE_BYTES
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    free, wanted = shutil.disk_usage(place).free, (keep + 1) * one - _saved_bytes(folder)
+    free = shutil.disk_usage(place).free + _bytes_in(folder, f"{TEMPORARY}*/*")
+    wanted = (keep + 1) * one - _bytes_in(folder, "[!.]*/*")
     said = f"{place}: a checkpoint takes up to {human(one)}, {human(free)} are free"
     if free < one:
-        raise ResourceError(
-            f"{said}, not enough for one: free some space, move the run with run.dir, or lower model.hidden"
+        advice = (
+            "or move the run's directory" if resumed else "move the run with run.dir, or lower model.hidden"
         )
+        raise ResourceError(f"{said}, not enough for one: free some space, {advice}")
     if free < wanted:
         return (
             f"{said}; checkpoint.keep = {keep} needs {human(wanted)}: free some space, move the run with "
@@ -97,5 +104,6 @@ def check_disk(folder: Path, specs: Sequence[ArraySpec], keep: int, more_bytes: 
     return None
 
 
-def _saved_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / "checkpoints").glob("[!.]*/*") if path.is_file())
+def _bytes_in(folder: Path, pattern: str) -> int:
+    files = (folder / "checkpoints").glob(pattern)
+    return sum(path.stat().st_size for path in files if path.is_file())

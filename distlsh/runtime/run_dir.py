@@ -13,6 +13,7 @@ import msgspec
 
 from distlsh.errors import CheckpointError, ResourceError, UsageError
 from distlsh.folders import is_locked, locked, temporary_beside, who_else_writes
+from distlsh.model.checkpoint import is_checkpoint
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
 _PUBLISHED = ".published"
@@ -71,8 +72,8 @@ class RunDir:
         return run_dir
 
     def has_checkpoint(self) -> bool:
-        """Tell whether anything was saved."""
-        return any(self.checkpoints.glob("[!.]*/manifest.json"))
+        """Tell whether anything was saved, even if it cannot be read now."""
+        return any(is_checkpoint(path) for path in self.checkpoints.glob("[!.]*"))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -26,8 +26,8 @@ from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.visits import VISITS
 from distlsh.shm.arena import Arena
 
-_FIXED_GROUPS = ("pretrain", "train", "rehash")
-"""Settings that a run keeps when it goes on; model, lsh and data are compared as they came out."""
+_FIXED_GROUPS = ("model", "lsh", "pretrain", "train", "rehash")
+"""Settings that a run keeps when it goes on; network, tables and data are compared as they came out."""
 
 
 class Write(Protocol):
@@ -58,6 +58,8 @@ class Saver:
         self._config = config
         self._same = same
         self._chosen = chosen
+        self.damaged: set[str] = set()
+        """Names of checkpoints that were found damaged: saving removes them before whole ones."""
 
     @property
     def folder(self) -> Path:
@@ -87,11 +89,21 @@ class Saver:
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
         keep = self._config.checkpoint.keep
-        return partial(write_checkpoint, self._run_dir.checkpoints, name, arrays, state, keep, live=live)
+        return partial(
+            write_checkpoint,
+            self.folder,
+            name,
+            arrays,
+            state,
+            keep,
+            live=live,
+            damaged=frozenset(self.damaged),
+        )
 
     def restore(self) -> tuple[Position, dict[str, Any], list[str]]:
         """Fill the arena from the newest whole checkpoint; return its position, state and warnings."""
-        path, warnings = latest_checkpoint(self._run_dir.path)
+        path, warnings, damaged = latest_checkpoint(self._run_dir.path)
+        self.damaged.update(damaged)
         arrays, state = read_checkpoint(path, verify=False, mmap=True)
         return self.fill(path, arrays, state), state, warnings
 
@@ -153,9 +165,11 @@ class Saver:
         before = _with_todays_keys(state["config"])
         if self._chosen is not None:  # of the output's tables, what was asked for must be the same
             now.pop("lsh")
-        for group in (*_FIXED_GROUPS, *(["lsh"] if self._chosen is not None else [])):
-            now[f"config.{group}"] = fixed(group, settings[group])
-            saved[f"config.{group}"] = fixed(group, before[group])
+        for group in _FIXED_GROUPS:
+            compared = now.get(group) or {}  # as it came out: names that meant something else once, too
+            for where, said in ((now, settings), (saved, before)):
+                kept = fixed(group, said[group])
+                where[f"config.{group}"] = {key: kept[key] for key in kept if key not in compared}
         found = [
             line for what in now for line in differences(what, saved[what], msgspec.to_builtins(now[what]))
         ]

@@ -36,6 +36,10 @@ from distlsh.errors import ConfigError
             ["run.control=tcp://h:5", "run.publish=tcp://h:6", "run.keys=k"],
             "run.publish: found port 6; run.control uses 5 and 6",
         ),
+        (
+            ["train.on_non_finite=fall_back", "checkpoint.keep=1"],
+            "checkpoint.keep: found 1, but train.on_non_finite: fall_back needs 2 or more",
+        ),
         (["lsh.dim=48"], "lsh.dim: found 48; allowed: a power of two, such as 32 or 64"),
         (["lsh.bin_size=6"], "lsh.bin_size: found 6; allowed: a power of two, such as 4 or 8"),
         (

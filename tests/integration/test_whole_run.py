@@ -18,7 +18,7 @@ from watching import Watcher, kill
 import distlsh
 from distlsh.config.load import dump_yaml
 from distlsh.data.opening import open_pair
-from distlsh.errors import ChildError, DistlshError, RunInterrupted, UsageError
+from distlsh.errors import CheckpointError, ChildError, DistlshError, RunInterrupted, UsageError
 from distlsh.inference import Model
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint
 from distlsh.protocol.messages import WorkerMetrics
@@ -214,8 +214,27 @@ def test_a_second_signal_stops_at_once_and_clean(config, tmp_path):
 def test_other_settings_than_the_runs_are_refused_when_resuming(config, tmp_path):
     """A run cannot go on with another network: the error names what differs."""
     run(config(), run_dir=tmp_path / "run")
-    with pytest.raises(DistlshError, match="hidden"):
+    with pytest.raises(CheckpointError, match=r"network hidden: .*64.* in the checkpoint, .*32.* now"):
         run(config(model={"hidden": [32]}), resume=tmp_path / "run")
+    others = {"model": {"warm_start": False}, "lsh": {"n_active": 60, "center": False}}
+    with pytest.raises(CheckpointError) as caught:
+        run(config(**others), resume=tmp_path / "run")
+    for told in (
+        r"model\.warm_start: True .*False now",
+        r"lsh\.n_active: \d+ in .*60 now",
+        r"lsh\.center: True",
+    ):
+        assert re.search(told, str(caught.value)), told
+
+
+def test_a_lost_manifest_is_told_and_training_does_not_begin_anew(config, tmp_path):
+    """Where the only checkpoint cannot be read, what lies there may be days of training."""
+    with pytest.raises(RunInterrupted):
+        run(config(), observer=Watcher(3000, signal_self()), run_dir=tmp_path / "run")
+    for manifest in (tmp_path / "run").glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    with pytest.raises(CheckpointError, match=r"no checkpoint in it is whole(?s:.*)manifest\.json: missing"):
+        run(config(), resume=tmp_path / "run")
 
 
 def test_a_run_directory_is_not_overwritten(config, tmp_path):

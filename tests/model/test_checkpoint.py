@@ -119,7 +119,7 @@ def test_foreign_folders_are_left_alone(folder: Path) -> None:
     for number in range(3):
         write_checkpoint(folder, f"s{number}", numbered(number), {}, keep=1)
     assert names(folder) == ["notes", "s2"]
-    assert latest_checkpoint(folder) == (folder / "s2", [])
+    assert latest_checkpoint(folder) == (folder / "s2", [], [])
 
 
 def cut(path: Path) -> None:
@@ -158,6 +158,17 @@ def test_damage_is_named_and_the_one_before_is_used(folder: Path, file: str, dam
     assert len(found.warnings) == 1
     assert file in found.warnings[0]
     assert "s2" in found.warnings[0]
+
+
+def test_a_damaged_one_takes_no_whole_ones_place(folder: Path) -> None:
+    """With two kept, the next save leaves the one that the run came from, and removes the damaged."""
+    for number in range(2):
+        write_checkpoint(folder, f"s{number}", numbered(number), {}, keep=2)
+    flip(folder / "s1" / "x.npy")
+    found = latest_checkpoint(folder)
+    assert found.damaged == ["s1"]
+    write_checkpoint(folder, "s2", numbered(2), {}, keep=2, damaged=found.damaged)
+    assert names(folder) == ["s0", "s2"]
 
 
 def test_a_wrong_size_is_found_without_checksums(folder: Path) -> None:

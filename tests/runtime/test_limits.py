@@ -95,6 +95,18 @@ def test_room_for_none_is_an_error(tmp_path, specs):
         check_disk(disk / "run", specs, keep=1)
 
 
+def test_what_a_killed_save_left_is_room_for_a_resume(tmp_path, specs):
+    """The next save removes it first; where there is too little all the same, nothing is advised in vain."""
+    with small_disk(tmp_path / "disk", 12 * MIB) as disk:
+        left = disk / "run" / "checkpoints" / ".tmp-samples-000000001000"
+        left.mkdir(parents=True)
+        (left / "x.npy").write_bytes(bytes(8 * MIB))
+        assert check_disk(disk / "run", specs, keep=1, resumed=True) is not None  # for one more than fits
+        with pytest.raises(ResourceError, match="move the run's directory") as caught:
+            check_disk(disk / "run", specs, keep=1, more_bytes=8 * MIB, resumed=True)
+        assert "model.hidden" not in str(caught.value)
+
+
 def test_saved_checkpoints_count_as_room_for_a_resume(tmp_path, specs):
     """They make place for those to come."""
     with small_disk(tmp_path / "disk", 36 * MIB) as disk:
