@@ -29,13 +29,14 @@ from distlsh.data.catalogue import CatalogueEntry, CatalogueFile, find_entry, lo
 from distlsh.data.store import write_json
 from distlsh.data.streams import Progress, file_sha256
 from distlsh.errors import DataError, DistlshError, ResourceError
-from distlsh.files import read_json
+from distlsh.files import read_json, short
 from distlsh.folders import open_without_links
 
 _CHUNK_BYTES = 1 << 18
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NOTES = ".distlsh-fetch.json"
 _NOTES_BYTES = 1 << 25  # an archive's files are named there
+_MOST_DIGITS = 18
 _CUT = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 Notice = Callable[[str], None]
@@ -211,12 +212,12 @@ def _download(url: str, part: Path, path: Path, transfer: _Transfer) -> None:
             return
         except urllib.error.HTTPError as error:
             if error.code not in (408, 425, 429, 500, 502, 503, 504):
-                raise DataError(path, f"{url} answers {error.code} {error.reason}") from error
+                raise DataError(path, f"{url} answers {error.code} {short(error.reason)}") from error
             problem: Exception = error
         except _CUT as error:
             problem = error
         done = part.stat().st_size if part.exists() else 0
-        what = f"the download of {url} was cut off after {done:,} bytes ({problem})"
+        what = f"the download of {url} was cut off after {done:,} bytes ({short(problem)})"
         if attempt == transfer.attempts:
             raise DataError(path, f"{what}, {attempt} times; run the same command again to resume it")
         transfer.notice(f"{what}; trying again in {pause:g} s")
@@ -245,8 +246,8 @@ def _receive(url: str, part: Path, path: Path, transfer: _Transfer) -> None:
         _refuse_web_page(response, url, path)
         start = have if response.status == 206 and _starts_at(response, have) else 0
         _note_version(response, url, part)
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length is not None else -1
+        left = _length(response, url, path)
+        total = start + left if left is not None else -1
         _copy(response, part, start, total, transfer.progress(path.name))
 
 
@@ -270,6 +271,20 @@ def _refuse_web_page(response: http.client.HTTPResponse, url: str, path: Path) -
             f"{url} answers with a web page, not with the file (a quota, a log-in, or a moved link); "
             "download it with a browser and put it here under this name",
         )
+
+
+def _length(response: http.client.HTTPResponse, url: str, path: Path) -> int | None:
+    """Return the bytes that the server says it sends; None if it says nothing."""
+    said = response.headers.get("Content-Length")
+    if said is None:
+        return None
+    if not (said.isascii() and said.isdigit() and len(said) <= _MOST_DIGITS):
+        raise DataError(
+            path,
+            f"{url} answers with a Content-Length of {short(said)!r}, so nobody can tell whether the file "
+            "is whole; download it by hand and put it here under this name",
+        )
+    return int(said)
 
 
 def _starts_at(response: http.client.HTTPResponse, start: int) -> bool:

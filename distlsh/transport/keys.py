@@ -18,7 +18,7 @@ from zmq.utils import z85
 
 from distlsh.errors import UsageError
 from distlsh.files import open_plain
-from distlsh.folders import who_else_reads, who_else_writes
+from distlsh.folders import who_else_reads, who_else_replaces, who_else_writes
 
 SERVER = "server"
 CLIENTS = "clients"
@@ -144,11 +144,13 @@ def known_keys(folder: Path) -> frozenset[bytes]:
 def _refuse_others(*paths: Path, could: str) -> None:
     for path in paths:
         try:
-            why = who_else_writes(path)
+            why, above = who_else_writes(path), who_else_replaces(path)
         except OSError as error:
             raise UsageError(f"{path}: cannot be looked at ({error.strerror}); remove it") from error
         if why is not None:
             raise UsageError(f"{path} {why}, who could {could}; give it to yourself alone: chmod go-w {path}")
+        if above is not None:
+            raise UsageError(f"{path} {above}, and so {could}; choose a folder where that is not so")
 
 
 def _check_name(name: str) -> None:

@@ -39,9 +39,9 @@ class Server(ThreadingHTTPServer):
         self.body = BODY
         self.etag: str | None = '"v1"'
         self.ranges = True
-        self.length = True
+        self.length: bool | str = True
         self.cut_after: list[int] = []
-        self.statuses: list[int] = []
+        self.statuses: list[int | tuple[int, str]] = []
         self.content_type = "application/octet-stream"
         self.requests: list[dict[str, str]] = []
 
@@ -60,7 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.requests.append(dict(self.headers))
         if server.statuses:
-            self.send_error(server.statuses.pop(0))
+            status = server.statuses.pop(0)
+            self.send_error(*(status if isinstance(status, tuple) else (status,)))
             return
         start = self._range_start()
         if start is not None and start >= len(server.body):
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
         if server.length:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body)) if server.length is True else server.length)
         self.end_headers()
         self.wfile.write(body[: server.cut_after.pop(0)] if server.cut_after else body)
 
@@ -272,6 +273,24 @@ def test_errors_of_the_server(get, server):
     assert len(server.requests) == 1
     server.statuses = [503, 429]
     assert Path(get().train).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("said", ["abc", "5, 5", "-5", "9" * 5000])
+def test_a_length_that_is_no_number_is_refused(get, server, said):
+    """At once, with what was said in one short line; nothing is left in the file's place."""
+    server.length = said
+    with pytest.raises(DataError, match="answers with a Content-Length of") as refused:
+        get()
+    assert len(str(refused.value)) < 1000 and len(server.requests) == 1
+
+
+def test_what_a_server_says_is_shown_short_and_without_control_characters(get, server):
+    """In the error, and in the notice of another attempt."""
+    server.statuses = [(503, "\x1b[31m" + "x" * 5000), (404, "\x1b]0;owned\x07" + "y" * 5000)]
+    with pytest.raises(DataError, match=r"answers 404 \?\]0;owned\?yyy") as refused:
+        get()
+    for text in (str(refused.value), *get.notices):
+        assert text.isprintable() and len(text) < 1000
 
 
 def test_a_server_that_cannot_be_reached_is_named(get, server):

@@ -160,6 +160,23 @@ def test_a_servers_key_that_others_could_replace_is_not_trusted(tmp_path, mode):
         write_pair(tmp_path / "keys", "me")
 
 
+@pytest.mark.usefixtures("in_company")
+def test_keys_below_a_folder_that_others_write_are_not_trusted(tmp_path):
+    """They could put another folder in its place, however far above; with the sticky bit they cannot."""
+    keys = tmp_path / "shared" / "mine" / "keys"
+    public, _ = write_pair(keys, "server")
+    (tmp_path / "shared").chmod(0o777)
+    for use in (
+        lambda: write_pair(keys, "me"),
+        lambda: read_public(public),
+        lambda: known_keys(keys / CLIENTS),
+    ):
+        with pytest.raises(UsageError, match=f"lies in {tmp_path / 'shared'}, which can be written by all"):
+            use()
+    (tmp_path / "shared").chmod(0o1777)
+    assert known_keys(keys / CLIENTS) == frozenset()
+
+
 def test_keys_that_cannot_be_written_say_where(tmp_path):
     """A file in the folder's place, and a folder below a file."""
     (tmp_path / "file").write_text("")
