@@ -36,7 +36,7 @@ from distlsh.inference import Model
 from distlsh.model.checkpoint import checkpoints, latest_checkpoint, read_checkpoint
 from distlsh.runtime.prctl import ending_with_caller
 from distlsh.runtime.stop_signals import interrupted_by_signals
-from distlsh.shm.names import SEGMENT_DIR, socket_root
+from distlsh.shm.names import SEGMENT_DIR, socket_root, sweep
 
 SETTINGS = (
     *("data.synth.n_train=20000", "data.synth.n_test=200", "data.synth.n_features=3000"),
@@ -182,6 +182,7 @@ def main() -> int:
         time.sleep(5)  # for the children of the last one killed
         chain.found["leftovers"] = sorted(set(leftovers()) - before)
     finally:
+        sweep()
         shutil.rmtree(folder, ignore_errors=True)
     found = chain.found
     resumed = found.pop("resume_s")

@@ -50,6 +50,7 @@ STOPS = {
     ),
 }
 BETWEEN_S = 0.5
+_END_S = 20.0
 
 
 class Disturbed(Silent):
@@ -186,7 +187,19 @@ def _stop(settings: Sequence[str], there: Callable[[Any], bool], signals: int, f
             process.wait()
             return time.monotonic() - began
         finally:
-            process.kill()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a run that nobody waits for any more, so that it leaves nothing."""
+    for _ in range(2):
+        if process.poll() is None:
+            process.terminate()
+            time.sleep(0.31)
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _last(metrics: Path) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class StopSignals:
 def interrupted_by_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt in the block at SIGTERM and SIGHUP as at Ctrl-C, so that what it started ends.
 
-    Further signals are ignored for `_PEACE_S`, and so is a SIGHUP that was ignored before (``nohup``).
+    Further signals are ignored for `_PEACE_S`, and so are those that were ignored before (``nohup``,
+    a shell's background).
     For the main thread.
     """
     last = -_PEACE_S
@@ -104,9 +105,8 @@ def interrupted_by_signals() -> Iterator[None]:
             raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        numbers.pop()
-    before = {number: signal.signal(number, take) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, take) for number in heard}
     try:
         yield
     finally:

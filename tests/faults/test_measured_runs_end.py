@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,13 @@ COMMANDS = {
     "crash_saves": [str(BENCHMARKS / "crash_saves.py"), "--crashes", "1"],
     "recovery": [str(BENCHMARKS / "recovery.py"), "--n", "0", "--stops", "1"],
 }
+
+
+@pytest.fixture
+def folder():
+    """A folder whose name leaves room for sockets: their addresses are short."""
+    with tempfile.TemporaryDirectory(prefix="dlend-", dir="/tmp") as name:
+        yield Path(name)
 
 
 def is_run(process):
@@ -51,11 +59,11 @@ def started_run(command):
         pytest.param("recovery", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_ends_with_the_command_that_measures_it(tmp_path, name, number):
+def test_a_run_ends_with_the_command_that_measures_it(folder, name, number):
     """A closed terminal, a limit of time, even SIGKILL: no training goes on, and a signal leaves no file."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
     command = subprocess.Popen(
-        [sys.executable, *COMMANDS[name]], cwd=tmp_path, env=environment,
+        [sys.executable, *COMMANDS[name]], cwd=folder, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ending_with_caller(),
     )  # fmt: skip
     run = started_run(psutil.Process(command.pid))
@@ -66,7 +74,7 @@ def test_a_run_ends_with_the_command_that_measures_it(tmp_path, name, number):
         run.kill()
     assert gone, "the run goes on without anyone"
     if number != signal.SIGKILL:
-        assert [path.name for path in tmp_path.iterdir() if path.name != "chaos"] == []
+        assert [path.name for path in folder.iterdir() if path.name != "chaos"] == []
 
 
 def test_what_a_background_job_starts_can_be_interrupted():
