@@ -11,6 +11,7 @@ from distlsh.cli.host import describe_host
 
 if TYPE_CHECKING:
     from distlsh.runtime.chaos.bench import ChaosReport
+    from distlsh.runtime.chaos.figures import Figures
     from distlsh.runtime.chaos.strikes import Outcome
 
 
@@ -42,11 +43,40 @@ def show(report: ChaosReport) -> None:
 
     console = Console(width=None if Console().is_terminal else 120)
     console.print(_recoveries(report))
+    for name, value in _figures(report.figures):
+        console.print(f"{name:<28}{value}", markup=False, highlight=False)
     for check in report.checks:
         mark = "[green]holds[/]" if check.holds else "[red]FAILS[/]"
         console.print(f"{mark}  {check.what}: ", end="")
         console.print(check.found, markup=False, highlight=False)
     console.print(f"{report.struck} of {report.planned} faults struck in {report.total_s:,.0f} s")
+
+
+def _figures(found: Figures) -> list[tuple[str, str]]:
+    gone = found.children_gone
+    after_kills = (
+        f"median {gone.median_s:.2f} s, worst {gone.worst_s:.2f} s of {gone.n}" if gone else "never killed"
+    )
+    descriptors = [
+        f"{one.role} {one.least} to {one.most}, grown by {one.grown} at most" for one in found.descriptors
+    ]
+    return [
+        ("resumed", f"{found.resumes} times"),
+        ("restarts explained", f"{found.matched:,} of {found.restarts:,} by faults"),
+        ("samples trained", f"{_number(found.samples)} in {found.epochs:,} epochs"),
+        ("each instance at least", f"{_number(found.visits_min)} times"),
+        ("repeated, by instance", _number(found.visits_repeated)),
+        ("repeated, as told", _number(found.repeated_samples)),
+        ("P@1", f"{found.p_at_1} against {found.calm_p_at_1} +- {found.calm_spread}"),
+        ("children gone after a kill", after_kills),
+        ("left behind", f"{len(found.left)} things, of {found.processes:,} processes"),
+        ("zombies", f"{found.zombies}"),
+        ("descriptors", "; ".join(descriptors) or "never looked at"),
+    ]
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
 
 
 def _recoveries(report: ChaosReport) -> object:

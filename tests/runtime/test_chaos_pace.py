@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from distlsh.errors import UsageError
+from distlsh.errors import DistlshError, UsageError
 from distlsh.runtime.chaos import prepare
 from distlsh.runtime.chaos.bench import run_chaos
 from distlsh.runtime.chaos.prepare import GAP_S, base_config, find_pace
+from distlsh.runtime.chaos.target import Life, Target
 
 
 @pytest.mark.parametrize(("wall_rate", "cpu_s"), [(20_000.0, 4.0), (2_000.0, 4.0), (20_000.0, 40.0)])
@@ -44,3 +47,43 @@ def test_data_without_test_rows_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(UsageError, match=r"data\.test: not set.*--set data\.test=FILE"):
         run_chaos(config, tmp_path / "chaos", seed=1, n_faults=2)
     assert not (tmp_path / "chaos").exists()
+
+
+class Report:
+    """What an ear hears of a run: more each time one asks, or the same for ever."""
+
+    def __init__(self, step):
+        self.step, self.n = step, 0
+
+    @property
+    def news(self):
+        self.n += self.step
+        return self.n
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def heard(tmp_path, monkeypatch):
+    """Return a target whose command lives for half a second and is heard of as a test says."""
+    target = Target(tmp_path, "run")
+    target.lives.append(Life(subprocess.Popen(["sleep", "0.5"]), target.own))
+
+    def make(step):
+        monkeypatch.setattr(Life, "ear", Report(step))
+        return target
+
+    yield make
+    target.close()
+
+
+def test_a_run_that_gets_on_is_waited_for_as_long_as_it_takes(heard):
+    """Half a second is five times the silence that is borne: one's own data may train for hours."""
+    assert heard(1).finish_whole(0.1) == 0
+
+
+def test_a_run_that_gets_nowhere_is_an_error(heard):
+    """It hangs: it did nothing in all that time."""
+    with pytest.raises(DistlshError, match="does not end"):
+        heard(0).finish_whole(0.1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from distlsh.runtime.chaos import sight
 from distlsh.runtime.chaos.faults import Choices, plan_faults
+from distlsh.runtime.chaos.figures import Seconds, figures
 from distlsh.runtime.chaos.prepare import Calm
 from distlsh.runtime.chaos.strikes import Outcome
-from distlsh.runtime.chaos.target import Target
+from distlsh.runtime.chaos.target import Life, Target
 from distlsh.runtime.chaos.verdict import judge, recoveries
 
 
@@ -109,11 +113,54 @@ def test_recoveries_are_told_by_role_without_pauses():
     }
 
 
+def lived(target, **looks):
+    """Give the target a life of a process in which each role was seen with so many descriptors."""
+    popen = subprocess.Popen(["true"])
+    popen.wait()
+    life = Life(popen, target.own)
+    life.descriptors = {(role.replace("_", "-"), i): list(n) for i, (role, n) in enumerate(looks.items())}
+    target.lives.append(life)
+    return life
+
+
+@pytest.mark.parametrize("role", ["coordinator", "worker_1", "rehasher", "forkserver"])
+def test_descriptors_that_grow_in_any_process_fail_the_run(target, role):
+    """One a fault is a leak; a file that is open for a moment, and few looks at a child, say nothing."""
+    lived(target, coordinator=[30, 41, 30, 30, 38], worker_0=[12], rehasher=[12, 13])
+    assert failing(target) == []
+    lived(target, **{role: [20, 21, 22, 23, 24, 25]})
+    assert failing(target) == ["no process's descriptors grow"]
+
+
+def test_zombies_fail_the_run(target):
+    """Those that were there a second later."""
+    lived(target, coordinator=[30, 30]).zombies.add(4711)
+    assert failing(target) == ["no zombie"]
+
+
+def test_figures_tell_what_each_promise_came_to(target):
+    """Only kills of the coordinator count for how long its children stayed; roles are told together."""
+    lived(target, coordinator=[30, 32], worker_0=[12, 12, 14, 14], worker_1=[12, 12])
+    outcomes = [
+        outcome(1, role="coordinator", exit_code=-9, children_gone_s=0.5),
+        outcome(2, role="coordinator", exit_code=-9, children_gone_s=1.5),
+        outcome(3, role="coordinator", exit_code=130, children_gone_s=9.0),
+    ]
+    found = figures(target, SUMMARY, outcomes, [], CALM, 2, ["segment x"])
+    assert found.children_gone == Seconds(n=2, median_s=1.0, worst_s=1.5)
+    assert (found.samples, found.visits_min, found.visits_repeated, found.repeated_samples) == (40, 2, 3, 3)
+    assert found.left == ["segment x"] and found.restarts == found.matched == found.resumes == 0
+    assert [
+        (one.role, one.processes, one.looks, one.least, one.most, one.grown) for one in found.descriptors
+    ] == [
+        ("coordinator", 1, 2, 30, 32, 2),
+        ("worker", 2, 6, 12, 14, 2),
+    ]
+    assert figures(target, None, [], [], CALM, 2, []).children_gone is None
+
+
 def test_leftovers_are_found(target, tmp_path):
     """Files in the run's own folders, temporary files of its directory, and processes that carry its mark."""
-    import os
-    import subprocess
-
     assert target.left() == []
     (target.own / "tmp" / "pymp-x").mkdir()
     target.run_dir.mkdir()

@@ -29,7 +29,10 @@ examples:
   distlsh bench chaos --minutes 2
   distlsh bench chaos --faults 200 --seed 1 --workers 2
 
-Exit code 0 only if everything held.
+First a short run shows how fast training is; then come the undisturbed runs and the disturbed one, of as
+many epochs as the faults need, four at least. --minutes counts from the start of the disturbed run.
+
+Exit code 0 only if everything held. Terminated or hung up, it ends the runs that it started.
 """
 
 
@@ -78,7 +81,8 @@ def _add_chaos(benches: Subparsers) -> None:
         "--minutes",
         type=float,
         metavar="M",
-        help="disturb for about so long (default: 2, or as --faults need)",
+        help="strike no more after so long (default: 2, or as --faults need); undisturbed runs come before, "
+        "and the rest of the training after it: with one's own data that may take longer",
     )
     chaos.add_argument("--faults", type=int, metavar="K", help="number of faults (default: what fits)")
     chaos.add_argument("--seed", type=int, default=1, metavar="S", help="of all draws (default: 1)")

@@ -15,6 +15,7 @@ from distlsh.config.schema import Config
 from distlsh.errors import DistlshError
 from distlsh.runtime.chaos.campaign import Campaign
 from distlsh.runtime.chaos.faults import Choices, FaultPlan, plan_faults
+from distlsh.runtime.chaos.figures import Figures, figures
 from distlsh.runtime.chaos.memory_kill import can_kill_for_memory
 from distlsh.runtime.chaos.prepare import Calm, Pace, calm_run, check_config, find_pace, paced
 from distlsh.runtime.chaos.strikes import Outcome
@@ -38,6 +39,7 @@ class ChaosReport(msgspec.Struct, kw_only=True):
     total_s: float
     checks: list[Check]
     recoveries: list[Recovery]
+    figures: Figures
     outcomes: list[Outcome]
     restarts_unasked: list[str]
     summary: dict[str, Any] | None
@@ -132,9 +134,8 @@ def _report(
     path = target.run_dir / "summary.json"
     summary = json.loads(path.read_text()) if path.is_file() else None
     unasked, outcomes = campaign.unasked(), campaign.outcomes
-    checks = judge(
-        target, summary, plan, campaign.late, outcomes, wrong, unasked, calm, pace.epochs, target.left()
-    )
+    left = target.left()
+    checks = judge(target, summary, plan, campaign.late, outcomes, wrong, unasked, calm, pace.epochs, left)
     return ChaosReport(
         seed=seed,
         workers=campaign.config.run.workers,
@@ -145,6 +146,7 @@ def _report(
         total_s=0.0,
         checks=checks,
         recoveries=recoveries(outcomes),
+        figures=figures(target, summary, outcomes, unasked, calm, pace.epochs, left),
         outcomes=outcomes,
         restarts_unasked=unasked,
         summary=summary,

@@ -95,13 +95,17 @@ class Campaign:
             ear = self.target.life.ear
             return ear is not None and ear.samples >= due and self._complete()
 
-        if not self.target.until(reached, _TURN_S):
-            if self.target.life.alive:
+        before = -1
+        while not self.target.until(reached, _TURN_S):
+            if not self.target.life.alive:
+                self._revive()
+                break
+            if self._samples() == before or self._samples() >= due:
                 raise DistlshError(
                     f"the run does not get on: {self._samples():,} of {self._total:,} samples, "
                     f"{due:,.0f} wanted; see {self.target.output}"
                 )
-            self._revive()
+            before = self._samples()
         self._look(self.target.life)
 
     def _samples(self) -> int:
@@ -115,14 +119,23 @@ class Campaign:
     def _look(self, life: Life) -> None:
         if not life.alive:
             return
-        found = sight.descriptors(life.pid)
-        if found:
-            life.descriptors.append(len(found))
-        below = {one.pid for one in self.target.processes()}
+        there = self.target.processes()
+        for one in there:
+            self._count_descriptors(life, one)
+        below = {one.pid for one in there}
         zombies = sight.zombies_below(below)
         if zombies:
             time.sleep(_ZOMBIE_S)
             life.zombies |= zombies & sight.zombies_below(below)
+
+    def _count_descriptors(self, life: Life, one: sight.Seen) -> None:
+        role = COORDINATOR if one.pid == life.pid else one.name
+        if role not in (COORDINATOR, *self.plan.roles):
+            return
+        if role != COORDINATOR and one.pid not in life.young:
+            life.young.add(one.pid)
+        elif found := len(sight.descriptors(one.pid)):
+            life.descriptors.setdefault((role, one.pid), []).append(found)
 
     def _revive(self) -> None:
         """Go on with a run that ended without being asked to."""
@@ -291,7 +304,7 @@ class Campaign:
 
     def _finish(self) -> None:
         for _ in range(_MOST_DEATHS):
-            code = self.target.finish(_END_S)
+            code = self.target.finish_whole(_END_S)  # after a deadline there may be much to train
             if code == 0:
                 return
             self._revive()

@@ -28,6 +28,7 @@ class Ear:
     def __init__(self, address: str) -> None:
         self.heard: list[Heard] = []
         self.samples = 0
+        self.news = 0  # metrics that tell of something done
         self.phase = "start"
         self._address = address
         self._closed = threading.Event()
@@ -85,8 +86,11 @@ class Ear:
 
     def _take(self, metric: Metric) -> None:
         self.heard.append(Heard(time.monotonic(), metric))
+        before = self.samples, self.phase
         if isinstance(metric, Report):
             self.samples, self.phase = max(self.samples, metric.samples), metric.phase
+        # A run that hangs goes on reporting that it does.
+        self.news += not isinstance(metric, Report) or before != (self.samples, self.phase)
 
 
 def publisher(folder: Path, pid: int) -> str | None:

@@ -31,7 +31,7 @@ LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04
 
 _LEAST_GAP = 512
 _RATE_EPOCHS = 4
-_CALM_S = 3600.0
+_SILENCE_S = 3600.0
 _MANY = 1_000_000
 
 
@@ -133,7 +133,7 @@ def calm_run(config: Config, root: Path, name: str) -> dict[str, Any]:
     target = Target(root, name)
     try:
         target.start(config)
-        code = target.finish(_CALM_S)
+        code = target.finish_whole(_SILENCE_S)
         if code != 0:
             raise DistlshError(f"an undisturbed run ended with code {code}; its output is in {target.output}")
         found: dict[str, Any] = json.loads((target.run_dir / "summary.json").read_text())

@@ -38,7 +38,8 @@ class Life:
         self._popen = popen
         self._sockets = sockets
         self._ear: Ear | None = None
-        self.descriptors: list[int] = []  # at quiet moments
+        self.descriptors: dict[tuple[str, int], list[int]] = {}  # by role and pid, at quiet moments
+        self.young: set[int] = set()  # children that were looked at once: they may be opening things still
         self.zombies: set[int] = set()  # that were there twice
 
     @property
@@ -167,6 +168,20 @@ class Target:
         """Wait for the command's end and return its exit code; DistlshError where it does not end."""
         if not self.until(lambda: not self.life.alive, limit_s):
             raise DistlshError(f"the run (pid {self.life.pid}) does not end; its output is in {self.output}")
+        assert self.life.code is not None
+        return self.life.code
+
+    def finish_whole(self, silence_s: float) -> int:
+        """Wait for as long as the run gets on with something, and return its exit code.
+
+        DistlshError after ``silence_s`` seconds, twice that at most, in which it has done nothing.
+        """
+        before = -1
+        while not self.until(lambda: not self.life.alive, silence_s):
+            now = self.life.ear.news if self.life.ear is not None else 0
+            if now == before:
+                return self.finish(0)
+            before = now
         assert self.life.code is not None
         return self.life.code
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from distlsh.protocol.reports import Restart
 from distlsh.runtime.chaos.faults import FaultPlan
+from distlsh.runtime.chaos.figures import descriptors, grown, restarts
 from distlsh.runtime.chaos.prepare import Calm
 from distlsh.runtime.chaos.strikes import Outcome
-from distlsh.runtime.chaos.target import Life, Target
+from distlsh.runtime.chaos.target import Target
 
 _STRUCK_SHARE = 0.75
 """Of the faults whose turn came, when the time is over: some points are not met."""
@@ -140,7 +140,7 @@ def _accuracy(summary: dict[str, Any], calm: Calm) -> Check:
 
 def _counted(summary: dict[str, Any], target: Target, outcomes: Sequence[Outcome]) -> Check:
     """The summary counts on from the last checkpoint; a child lost twice as it starts is told once."""
-    told = [_restarts(life) for life in target.lives]
+    told = [restarts(life) for life in target.lives]
     least, most = (told[-1] if told else 0), sum(told) + len(outcomes)
     found = summary["worker_restarts"]
     return _check(
@@ -150,24 +150,18 @@ def _counted(summary: dict[str, Any], target: Target, outcomes: Sequence[Outcome
     )
 
 
-def _restarts(life: Life) -> int:
-    heard = life.ear.heard if life.ear is not None else []
-    return sum(isinstance(one.metric, Restart) for one in heard)
-
-
 def _lives(target: Target) -> list[Check]:
-    grown = [
-        f"process {life.pid}: {life.descriptors[0]} to {life.descriptors[-1]}"
+    more = [
+        f"{role} {pid}: {looks[0]} to {looks[-1]}"
         for life in target.lives
-        if len(life.descriptors) > 1 and life.descriptors[-1] - life.descriptors[0] > _MORE_DESCRIPTORS
+        for (role, pid), looks in life.descriptors.items()
+        if grown(looks) > _MORE_DESCRIPTORS
     ]
     zombies = [str(pid) for life in target.lives for pid in life.zombies]
-    longest = max((len(life.descriptors) for life in target.lives), default=0)
+    looked = ", ".join(
+        f"{one.role} {one.grown:+} ({one.looks} looks at {one.processes})" for one in descriptors(target)
+    )
     return [
-        _check(
-            "descriptors of the coordinator do not grow",
-            not grown,
-            "; ".join(grown) or f"looked at up to {longest} times in {len(target.lives)} processes",
-        ),
+        _check("no process's descriptors grow", not more, "; ".join(more) or looked or "never looked at"),
         _check("no zombie", not zombies, ", ".join(zombies) or "none for longer than a second"),
     ]
