@@ -28,6 +28,11 @@ class ServerLost:
 
 
 @dataclass(frozen=True)
+class ServerStandsStill:
+    """The fork server was stopped by a signal."""
+
+
+@dataclass(frozen=True)
 class Seen:
     """A message came from the child; ``hello`` on its first."""
 
@@ -80,7 +85,18 @@ class StopAll:
     now: bool = False
 
 
-ChildEvent = Spawned | Unanswered | ServerLost | Seen | Crashed | StandsStill | Exited | Tick | StopAll
+ChildEvent = (
+    Spawned
+    | Unanswered
+    | ServerLost
+    | ServerStandsStill
+    | Seen
+    | Crashed
+    | StandsStill
+    | Exited
+    | Tick
+    | StopAll
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,13 @@ class DoubtServer:
     """End the fork server if it was stopped by a signal, or in any case if it is ``overdue``."""
 
     overdue: bool
+
+
+@dataclass(frozen=True)
+class ContinueServer:
+    """Send SIGCONT to the fork server."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -170,5 +193,16 @@ class GiveUp:
 
 
 ChildAction = (
-    Spawn | Forget | StartServer | DoubtServer | Ask | Signal | Look | Ready | Recovered | Lost | GiveUp
+    Spawn
+    | Forget
+    | StartServer
+    | DoubtServer
+    | ContinueServer
+    | Ask
+    | Signal
+    | Look
+    | Ready
+    | Recovered
+    | Lost
+    | GiveUp
 )

@@ -16,6 +16,7 @@ from distlsh.protocol.child_events import (
     Ask,
     ChildAction,
     ChildEvent,
+    ContinueServer,
     Crashed,
     DoubtServer,
     Exited,
@@ -27,6 +28,7 @@ from distlsh.protocol.child_events import (
     Recovered,
     Seen,
     ServerLost,
+    ServerStandsStill,
     Signal,
     Spawn,
     Spawned,
@@ -44,6 +46,7 @@ __all__ = [
     "ChildAction",
     "ChildEvent",
     "ChildState",
+    "ContinueServer",
     "Crashed",
     "DoubtServer",
     "Exited",
@@ -56,6 +59,7 @@ __all__ = [
     "Restarts",
     "Seen",
     "ServerLost",
+    "ServerStandsStill",
     "Signal",
     "Spawn",
     "Spawned",
@@ -76,6 +80,10 @@ _LOOK_S = 0.25
 
 _ANSWER_S = 1.0
 """Seconds in which a fork server answers that is neither starting nor stopped."""
+
+_CONTINUES = 10
+_CONTINUES_S = 10.0
+"""A fork server that was stopped more often than so many times in so many seconds does not come to work."""
 
 _PAUSE_S = 2.0
 """A longer time between two ticks means that nobody was there to hear the children."""
@@ -161,6 +169,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.children = {role: Child(role, self._no_restarts()) for role in self.roles}
         self._server_restarts = self._no_restarts()
+        self._server_continues = Restarts(_CONTINUES, _CONTINUES_S)
         self._server_answered = False
         self._ticked_at: float | None = None
 
@@ -199,6 +208,8 @@ class Supervisor:
                 return self._server_lost(code, now)
             case Spawned(role, pid):
                 return self._spawned(self._child(role), pid, now)
+            case ServerStandsStill():
+                return self._server_stands_still(now)
             case Unanswered(role):
                 child = self._child(role)
                 return [Spawn(role)] if child.state is ChildState.ASKED else []
@@ -242,7 +253,14 @@ class Supervisor:
         if not self._server_restarts.take(now):
             return [GiveUp(self.server, f"{why}; {self._server_restarts}")]
         self._server_answered = False
+        self._server_continues = Restarts(_CONTINUES, _CONTINUES_S)
         return [StartServer(why)]
+
+    def _server_stands_still(self, now: float) -> list[ChildAction]:
+        # A successor would have to import everything first.
+        if not self._server_continues.take(now):
+            return [DoubtServer(overdue=False)]
+        return [ContinueServer(f"a signal had stopped the {self.server}")]
 
     def _seen(self, child: Child, pid: int, hello: bool, now: float) -> list[ChildAction]:
         if child.pid != pid:

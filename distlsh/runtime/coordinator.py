@@ -203,6 +203,8 @@ class Coordinator:
                     self._lost(role)
             case sv.StartServer(why):
                 self.notice("warning", f"{why}; started another, its children work on")
+            case sv.ContinueServer(why):
+                self.notice("warning", f"{why}; it was told to go on")
             case Done():
                 self._done(news)
             case Rehashed():

@@ -138,13 +138,20 @@ class ForkServer:
 
     def kill(self) -> None:
         """End the server; its children live on."""
+        self._signal(signal.SIGKILL)
+
+    def resume(self) -> None:
+        """Let a server that was stopped by a signal go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
         if self.pid is None:
             return
         with contextlib.suppress(ProcessLookupError):  # whoever embeds this process may have waited for it
             if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, number)
             else:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
     def part_with(self, child: ChildProcess) -> None:
         """Close a child that is dead, or no longer wanted."""

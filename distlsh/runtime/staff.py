@@ -32,7 +32,10 @@ from distlsh.transport.control import ControlServer, Garbage
 Job = tuple[Callable[[bytes], None], bytes]
 """A child's entry and its packed `ChildSetup`."""
 
-News = FromChild | sv.Ready | sv.Recovered | sv.Lost | sv.StartServer | Garbage
+News = FromChild | sv.Ready | sv.Recovered | sv.Lost | sv.StartServer | sv.ContinueServer | Garbage
+
+_LOOK_S = 0.1
+"""Seconds between two looks at whether the fork server stands still."""
 
 _MOST_EARLY = 1000
 """Greetings of processes that are not known yet; whoever sends more of them is no child."""
@@ -41,8 +44,8 @@ _MOST_EARLY = 1000
 class Staff:
     """Workers and rehasher by role: starts them, hears them, stops them.
 
-    `hear` and `check` return what the coordinator must know: `Ready`, `Recovered`, `Lost`, a new fork
-    server and the children's messages.  A child's error is raised as ChildError, once.  Nothing waits,
+    `hear` and `check` return what the coordinator must know: `Ready`, `Recovered`, `Lost`, a new or continued
+    fork server and the children's messages.  A child's error is raised as ChildError, once.  Nothing waits,
     but `stop`.
     """
 
@@ -64,6 +67,7 @@ class Staff:
         self._to_spawn: list[str] = []
         self._early: list[Hello] = []
         self._strangers = 0
+        self._looked_at = 0.0
         self._wakes = select.epoll()
 
     @property
@@ -215,10 +219,17 @@ class Staff:
     def _look_at_server(self) -> list[News]:
         code = self._server.ended()
         if code is None:
-            return []
+            return self._look_whether_it_stands(time.monotonic())
         news = self._take_answers()  # those that it still gave
         self._server.end_strays(set(self.pids.values()), self.roles)
         return news + self._handle(sv.ServerLost(code))
+
+    def _look_whether_it_stands(self, now: float) -> list[News]:
+        pid = self._server.pid
+        if pid is None or now - self._looked_at < _LOOK_S:
+            return []
+        self._looked_at = now
+        return self._handle(sv.ServerStandsStill()) if stands_still(pid, traced=False) else []
 
     def _handle(self, event: sv.ChildEvent) -> list[News]:
         return self._carry_out(self._supervisor.handle(event, time.monotonic()))
@@ -235,6 +246,9 @@ class Staff:
                 case sv.StartServer():
                     self._server.start()
                     self._watch_server()
+                    news.append(action)
+                case sv.ContinueServer():
+                    self._server.resume()
                     news.append(action)
                 case sv.DoubtServer(overdue):
                     if overdue or self._server.stopped:

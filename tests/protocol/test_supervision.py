@@ -190,7 +190,32 @@ def test_a_lost_server_is_replaced_within_limits():
     assert s.handle(sv.ServerLost(-9), 0.5) == []
 
 
-KINDS = ["answer", "unanswered", "hello", "seen", "exit", "crash", "still", "tick", "pause", "server", "stop"]
+def test_a_server_that_stands_still_is_continued_unless_it_is_stopped_again_and_again():
+    """Ten times within ten seconds; then it is ended if it still stands, and its successor has as many."""
+    s = supervisor(roles=["a"], max_restarts=5)
+    for start in (0.0, 20.0):
+        for i in range(10):
+            (go_on,) = s.handle(sv.ServerStandsStill(), start + i / 10)
+            assert isinstance(go_on, sv.ContinueServer)
+        assert s.handle(sv.ServerStandsStill(), start + 9.9) == [sv.DoubtServer(overdue=False)]
+    s.handle(sv.ServerLost(-9), 30.0)
+    assert isinstance(s.handle(sv.ServerStandsStill(), 30.0)[0], sv.ContinueServer)
+
+
+KINDS = [
+    "answer",
+    "unanswered",
+    "hello",
+    "seen",
+    "exit",
+    "crash",
+    "still",
+    "tick",
+    "pause",
+    "server",
+    "stands",
+    "stop",
+]
 
 
 @settings(max_examples=300, deadline=None)
@@ -237,6 +262,8 @@ class Roles:
             return sv.Unanswered(role)
         if kind == "server":
             return sv.ServerLost(-9) if self.now > 5 else None
+        if kind == "stands":
+            return sv.ServerStandsStill()
         if kind in ("tick", "pause", "stop"):
             return sv.StopAll() if kind == "stop" else sv.Tick()
         if pid is None:
