@@ -128,7 +128,7 @@ def _check_resume(args: argparse.Namespace) -> None:
                 f"--set {override}: a resumed run goes on with the settings it began with; "
                 f"only {ALLOWED} may change"
             )
-    if not (args.resume / "config.yaml").is_file():
+    if not os.path.isfile(args.resume / "config.yaml"):
         raise CheckpointError(f"--resume {args.resume}: not a run directory: it has no config.yaml")
 
 

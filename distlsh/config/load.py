@@ -61,7 +61,13 @@ def load_resolved(
 ) -> Config:
     """Read the ``config.yaml`` of a run: paths are taken as they stand, files need not exist."""
     changes = [parse_override(text) for text in overrides] + _options(workers, False, max_restarts)
-    tree = apply(_read(Path(path)), changes)
+    found = _read(Path(path))
+    if found.value is None:
+        raise ConfigError(
+            f"{path}: is empty, as a run leaves it that was cut off in its first moment; restore it, "
+            "or remove this directory if it holds no checkpoints, and start the run again"
+        )
+    tree = apply(found, changes)
     config = _convert(tree)
     validate(config, places=tree.places, check_files=False)
     return config

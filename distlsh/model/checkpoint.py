@@ -160,7 +160,16 @@ def latest_checkpoint(path: str | Path, *, verify: bool = True) -> LatestCheckpo
     Raises CheckpointError if there is none, or if one is of another version: an older one would undo
     what another distlsh has trained.
     """
-    path = Path(path)
+    try:
+        return _latest(Path(path), verify)
+    except PermissionError as error:
+        raise CheckpointError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); a run's directory is its "
+            "user's alone: ask for it to be opened to you (chmod go+rx), or copied"
+        ) from error
+
+
+def _latest(path: Path, verify: bool) -> LatestCheckpoint:
     if (path / MANIFEST).exists():
         _check_files(path, read_manifest(path), verify)
         return LatestCheckpoint(path, [], [])

@@ -109,7 +109,6 @@ class _Session:
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)
         self.observer.start(self.config, self.run_dir.path)
-        self.stack.enter_context(self.run_dir.lock())
         parts = self._assemble(data, server)
         coordinator = self._coordinator(parts, data, resume)
         if tight is not None:
@@ -155,8 +154,12 @@ class _Session:
         # Before anything slow: wrong usage is answered at once.
         if resume is not None:
             RunDir.open(resume)
-        elif (chosen := self._chosen(new_dir)) is not None:
-            RunDir(chosen).check_free()
+            return
+        chosen = self._chosen(new_dir)
+        run_dir = RunDir((chosen or Path("runs") / "new").absolute())
+        if chosen is not None:
+            run_dir.check_free()
+        run_dir.check_own()
 
     def _check_disk(self, sizes: Sizes, folder: Path | None, *, resumed: bool) -> str | None:
         config, folder = self.config, folder or Path("runs")
@@ -169,9 +172,12 @@ class _Session:
 
     def _open_run_dir(self, resume: Path | None, new_dir: Path | None) -> RunDir:
         if resume is not None:
-            return RunDir.open(resume)
-        run_dir = RunDir.create(self._chosen(new_dir), self.config.run.name or "run")
-        run_dir.config.write_text(dump_yaml(self.config))
+            run_dir = RunDir.open(resume)
+        else:
+            run_dir = RunDir.create(self._chosen(new_dir), self.config.run.name or "run")
+        self.stack.enter_context(run_dir.lock())
+        if resume is None:
+            run_dir.begin(dump_yaml(self.config))
         return run_dir
 
     def _assemble(self, data: Data, server: ForkServer) -> Parts:

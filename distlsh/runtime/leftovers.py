@@ -97,7 +97,12 @@ def _in_run(run_dir: RunDir) -> Iterator[Leftover]:
     for path in sorted(run_dir.checkpoints.glob(f"{TEMPORARY}*")):
         if _is_mine(path):
             yield _leftover(path, "a checkpoint that was never finished", own, saving)
-    for path in (run_dir.path / ".published", *run_dir.path.glob(f".{run_dir.summary.name}.*.tmp")):
+    unfinished = (
+        path
+        for file in (run_dir.config, run_dir.summary)
+        for path in run_dir.path.glob(f".{file.name}.*.tmp")
+    )
+    for path in (run_dir.path / ".published", *unfinished):
         if _is_mine(path):
             yield _leftover(path, "of a run that is no more", own)
 

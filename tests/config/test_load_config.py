@@ -167,6 +167,12 @@ def test_an_alias_cannot_contain_itself(write):
     assert "an alias that contains itself" in message(write("model: &a\n  hidden: [*a]\n"))
 
 
+def test_an_empty_configuration_of_a_run_says_what_to_do(write):
+    """A start that was cut off, by an older distlsh or a disk without room, leaves one."""
+    with pytest.raises(ConfigError, match=r"is empty.*start the run again"):
+        load_resolved(write(""))
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n"])
 def test_an_empty_file_needs_data(write, text):
     """An empty file is the defaults, which name no data."""

@@ -43,6 +43,12 @@ class Attacked(Watcher):
         self.victim, self.keys = victim, keys
         self.came_to, self.planted, self.named = {}, [], []
 
+    def written(self):
+        """Return what the run has written: its settings, figures, log and a checkpoint."""
+        (manifest, *_) = self.run_dir.glob("checkpoints/[!.]*/manifest.json")
+        names = ("config.yaml", "metrics.jsonl", "logs/worker-0.log")
+        return [manifest, manifest.with_name("output.weights.npy"), *(self.run_dir / name for name in names)]
+
     def loose(self, _):
         folders = {
             path for path in socket_root().glob(f"distlsh-{os.getpid()}-*") if (path / "control").exists()
@@ -59,7 +65,7 @@ class Attacked(Watcher):
                 "sockets": folder,
                 "socket_names": [path.name for path in folder.iterdir()],
                 "segments": list(SEGMENT_DIR.glob(f"distlsh-{os.getpid()}-*")),
-                "secrets": [self.keys / "server.key_secret", self.run_dir / ".published"],
+                "secrets": [self.keys / "server.key_secret", self.run_dir / ".published", *self.written()],
                 "folders": [self.run_dir, self.run_dir / "checkpoints", self.run_dir / "logs", self.keys],
                 "locks": [self.run_dir / ".lock", self.run_dir / ".checkpoints.lock"],
                 "pids": [os.getpid(), *(child.pid for child in children)],

@@ -237,6 +237,13 @@ def test_a_lost_manifest_is_told_and_training_does_not_begin_anew(config, tmp_pa
         run(config(), resume=tmp_path / "run")
 
 
+def test_a_directory_that_another_start_holds_keeps_its_configuration(config, tmp_path):
+    """Of two that begin in one directory at once, the second writes nothing there."""
+    with RunDir.create(tmp_path / "run", "x").lock(), pytest.raises(UsageError, match="another process"):
+        run(config(), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_a_run_directory_is_not_overwritten(config, tmp_path):
     """Starting anew where a run lies is refused, with the way to continue it."""
     run(config(), run_dir=tmp_path / "run")

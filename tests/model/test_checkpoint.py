@@ -204,6 +204,19 @@ def test_no_checkpoint_is_a_clear_error(tmp_path: Path, what: str) -> None:
         latest_checkpoint(tmp_path / what)
 
 
+@pytest.mark.usefixtures("root")
+def test_another_users_run_is_a_clear_error(folder: Path) -> None:
+    """Run directories are their users' alone."""
+    write_checkpoint(folder, "a", numbered(0), {}, keep=2)
+    folder.parent.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            latest_checkpoint(folder.parent)
+    finally:
+        os.seteuid(0)
+
+
 def test_one_checkpoint_can_be_asked_for(folder: Path) -> None:
     """The path of a checkpoint itself is taken, and checked."""
     path = write_checkpoint(folder, "a", numbered(0), {}, keep=2)
