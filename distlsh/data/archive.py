@@ -27,6 +27,12 @@ _SMALL_BYTES = 1 << 28
 _MOST_HEADERS = 1 << 21
 """Bytes of a tar's headers before one member: extended ones hold names and comments, and nest."""
 
+_MOST_DIRECTORY = 8 << 20
+"""Bytes of a zip's list of members: each becomes an object of half a kilobyte, however short its entry."""
+
+_LONGEST_END = 1 << 17
+"""Bytes from which a zip's end is looked for; a comment of 64 KiB may follow it."""
+
 _MOST_NAME = 4096
 
 _Member = tuple[str, int, Callable[[], IO[bytes]]]
@@ -68,8 +74,11 @@ def _damaged(archive: Path, error: Exception) -> DataError:
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            yield _zip_members(archive, opened)
+        with archive.open("rb") as raw:
+            sparing = _Sparing(raw, _MOST_DIRECTORY)
+            with zipfile.ZipFile(sparing) as opened:
+                sparing.left = math.inf
+                yield _zip_members(archive, opened)
         return
     with archive.open("rb") as raw:
         kind = compression(raw.read(8))
@@ -77,22 +86,22 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
             raise DataError(archive, "is compressed with zstd; decompress it first")
         raw.seek(0)
         with decompressed(raw, kind) as file:
-            sparing = _Sparing(file)
+            sparing = _Sparing(file, _MOST_HEADERS)
             with _open_as_tar(archive, sparing) as tar:
                 yield _tar_members(archive, tar, sparing)
 
 
 class _Sparing:
-    """A file of which nobody reads much before a member: a tar's headers can ask for terabytes."""
+    """A file of which nobody reads much before a member: headers can ask for terabytes."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, left: float) -> None:
         self._file = file
-        self.tell, self.seek = file.tell, file.seek
-        self.left: float = _MOST_HEADERS
+        self.tell, self.seek, self.seekable = file.tell, file.seek, file.seekable
+        self.left = left
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = _LONGEST_END) -> bytes:
         if size > self.left:
-            raise tarfile.ReadError(f"a header of {size:,} bytes, headers of {_MOST_HEADERS:,} at most")
+            raise tarfile.ReadError(f"a header of {size:,} bytes, {self.left:,} at most")
         self.left -= size
         return bytes(self._file.read(size))
 

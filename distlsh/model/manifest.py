@@ -18,7 +18,9 @@ from distlsh.files import parse_json, read_text, short
 
 MANIFEST = "manifest.json"
 
-_LARGEST_BYTES = 256 << 20
+_LARGEST_BYTES = 32 << 20
+"""Of which chunks that are left take most; as objects that is some 20 times as much."""
+
 _ADVICE = "restore it, or use another checkpoint"
 
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
@@ -62,9 +64,12 @@ def write_manifest(folder: Path, sequence: int, arrays: dict[str, Entry], state:
         "arrays": {name: msgspec.to_builtins(entry) for name, entry in arrays.items()},
         "state": state,
     }
-    text = json.dumps(content, default=_plain, indent=1)
+    text = json.dumps(content, default=_plain)
+    whole = f'{{"crc32": {zlib.crc32(text.encode())}, "content":\n{text}\n}}\n'
+    if len(whole) > _LARGEST_BYTES:  # all of it is ASCII
+        raise CheckpointError(f"a manifest of {len(whole):,} bytes, {_LARGEST_BYTES:,} at most")
     with open(folder / MANIFEST, "w", encoding="utf-8") as file:
-        file.write(f'{{"crc32": {zlib.crc32(text.encode())}, "content":\n{text}\n}}\n')
+        file.write(whole)
         file.flush()
         os.fsync(file.fileno())
 

@@ -24,7 +24,7 @@ from distlsh.runtime.energy import EnergyMeter
 from distlsh.runtime.failpoints import COORDINATOR, Point, failpoint, line_of
 from distlsh.runtime.journal import log_line
 from distlsh.runtime.layout import Sizes, memory_plan, plan_arrays, tunes, tuning_bytes
-from distlsh.runtime.limits import allow_files, check_disk, check_tasks
+from distlsh.runtime.limits import allow_files, check_chunks, check_disk, check_tasks
 from distlsh.runtime.memory import MemoryWatch
 from distlsh.runtime.observer import Observer, Silent
 from distlsh.runtime.orphans import end_orphans
@@ -105,6 +105,7 @@ class _Session:
         self.clock.mark("imported")
         data = self._load()
         memory_plan(self.config, data.sizes, data.n_bytes).check()
+        check_chunks(data.sizes.n_train, self.config.train.chunk_size)
         tight = self._check_disk(data.sizes, resume or self._chosen(new_dir), resumed=resume is not None)
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)

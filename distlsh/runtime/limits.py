@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from distlsh.errors import ResourceError
+from distlsh.errors import ConfigError, ResourceError
 from distlsh.model.checkpoint import TEMPORARY
 from distlsh.shm.cgroup import tightest
 from distlsh.shm.memory import human
@@ -21,6 +21,9 @@ _FILES, _FILES_A_WORKER = 64, 8
 
 _TASKS, _TASKS_A_CHILD = 16, 5
 """Threads of coordinator and fork server, and of a child; counted: 11 and 4."""
+
+_MOST_CHUNKS = 1 << 20
+"""Of an epoch: those that are left are listed in a checkpoint's manifest, at most 27 bytes each."""
 
 _SPARE_BYTES = 4 << 20
 
@@ -60,6 +63,15 @@ def check_tasks(workers: int) -> None:
             f"a run with {workers} workers starts {needed} processes and threads; this control group may "
             f"have {group.most:,} and has {group.used:,}: lower run.workers, or raise its pids.max "
             "(docker run --pids-limit, systemd TasksMax)"
+        )
+
+
+def check_chunks(n_train: int, size: int) -> None:
+    """Raise ConfigError where an epoch has more chunks than a checkpoint lists."""
+    if n_train > _MOST_CHUNKS * size:
+        raise ConfigError(
+            f"train.chunk_size: {n_train:,} instances in chunks of {size:,} are more than {_MOST_CHUNKS:,}; "
+            f"raise it to {-(-n_train // _MOST_CHUNKS):,} or more"
         )
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import resource
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -62,6 +63,26 @@ def test_a_tars_own_header_cannot_fill_the_memory(tmp_path, kind):
     with pytest.raises(DataError, match="header of 2,147,4"):
         extract(tmp_path / "x.tgz", tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+def test_a_zips_list_of_members_cannot_fill_the_memory(tmp_path):
+    """However many members it has: the list alone is refused for its size, before one becomes an object."""
+    entry = struct.pack("<4s4B4H3L5H2L", b"PK\1\2", 20, 3, 20, *[0] * 15)
+    n_bytes = len(entry) * 1_000_000
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, n_bytes, 0, 0)
+    (tmp_path / "x.zip").write_bytes(entry * 1_000_000 + end)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="header of 46,000,000 bytes"):
+        extract(tmp_path / "x.zip", tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 << 10  # KiB
+
+
+def test_a_zip_with_a_comment_is_unpacked(tmp_path):
+    """Its end is not at the end of the file."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a.txt", b"abc")
+        file.comment = bytes(range(256)) * 255
+    assert extract(tmp_path / "x.zip", tmp_path) == {"a.txt": 3}
 
 
 def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ from distlsh._version import __version__
 from distlsh.errors import CheckpointError
 from distlsh.model import manifest
 from distlsh.model.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
-from distlsh.model.manifest import MANIFEST
+from distlsh.model.manifest import MANIFEST, read_manifest, write_manifest
+from distlsh.runtime.limits import _MOST_CHUNKS
 
 
 @pytest.fixture
@@ -111,3 +112,19 @@ def test_a_pipe_in_a_checkpoint_is_damage_and_nothing_to_wait_for(saved: Path, n
     os.mkfifo(newer / name)
     found = latest_checkpoint(saved.parent)
     assert found.path == saved and "s2" in found.warnings[0]
+
+
+def test_as_many_chunks_as_a_run_may_have_are_listed(tmp_path: Path) -> None:
+    """Of ten billion instances."""
+    chunks = [[10**10 - 2, 10**10 - 1]] * _MOST_CHUNKS
+    write_manifest(tmp_path, 1, {}, {"position": {"chunks": chunks}})
+    assert read_manifest(tmp_path).state["position"]["chunks"] == chunks
+
+
+def test_a_manifest_that_could_not_be_read_back_is_not_written(tmp_path: Path, monkeypatch) -> None:
+    """The save fails, and what was there before stays."""
+    monkeypatch.setattr(manifest, "_LARGEST_BYTES", 1000)
+    first = write_checkpoint(tmp_path / "checkpoints", "s1", {}, {"a": "x" * 500}, keep=1)
+    with pytest.raises(CheckpointError, match=r"a manifest of 1,\d+ bytes, 1,000 at most"):
+        write_checkpoint(tmp_path / "checkpoints", "s2", {}, {"a": "x" * 1000}, keep=1)
+    assert latest_checkpoint(tmp_path).path == first

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from distlsh.errors import ResourceError
-from distlsh.runtime.limits import check_disk, check_tasks
+from distlsh.errors import ConfigError, ResourceError
+from distlsh.runtime.limits import check_chunks, check_disk, check_tasks
 from distlsh.shm.spec import ArraySpec
 from tests.small_disk import small_disk
 
@@ -21,7 +21,7 @@ def open_files(soft, hard, workers):
     """Ask for ``workers`` in a process with these limits; return its answer."""
     code = (
         "import resource, sys\n"
-        "from distlsh.errors import ResourceError\n"
+        "from distlsh.errors import ConfigError, ResourceError\n"
         "from distlsh.runtime.limits import allow_files\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
         "try:\n"
@@ -66,6 +66,14 @@ def test_a_user_who_may_not_start_so_many_processes_is_told(monkeypatch):
         ResourceError, match=r"starts 71 processes.*100 and has 50.*run\.workers.*ulimit -u 121"
     ):
         check_tasks(10)
+
+
+def test_chunks_that_no_checkpoint_lists_are_refused():
+    """With the size that will do."""
+    check_chunks(10**9, 1000)
+    with pytest.raises(ConfigError, match=r"train\.chunk_size: 1,000,000,000 .* raise it to 954 or more"):
+        check_chunks(10**9, 953)
+    check_chunks(10**9, 954)
 
 
 @pytest.fixture
