@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from distlsh.constants import PRETRAIN
 from distlsh.protocol.ledger import Ledger
 from distlsh.protocol.plan import Plan, Position
-from distlsh.protocol.steps import Evaluate, Step, Train
+from distlsh.protocol.steps import Evaluate, Parallel, Refresh, Step, Train, Tune
 
 
 def with_work_in_hand(position: Position, ledger: Ledger, wanted: Sequence[Step]) -> Position:
@@ -27,6 +28,24 @@ def first_evaluation(steps: Iterable[Step | None]) -> Literal["initial", "subset
         if isinstance(step, Evaluate) and step.kind != "final":
             return step.kind
     return None
+
+
+def begun_again(plan: Plan, position: Position, step: Step | None) -> bool:
+    """Tell whether a run that goes on from ``position`` begins ``step`` anew, whatever was done of it.
+
+    After the pretraining that is all that comes before any training: a checkpoint holds none of it.
+    """
+    if position.stage == PRETRAIN:
+        return isinstance(step, Parallel | Refresh | Tune)
+    return isinstance(step, Tune) and not (step.done or plan.deterministic)
+
+
+def leave_for_later(plan: Plan, position: Position, agenda: Iterable[Step]) -> None:
+    """Change ``position`` to where a run goes on that begins its step anew; ``agenda`` would follow."""
+    if position.stage == PRETRAIN:
+        position.tuning = plan.start().tuning
+    else:
+        position.eval_due = position.eval_due or first_evaluation(agenda)
 
 
 def rescued(

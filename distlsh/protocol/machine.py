@@ -16,7 +16,7 @@ from distlsh.protocol import actions as act
 from distlsh.protocol import events as ev
 from distlsh.protocol.agenda import first_values, from_scratch, resumed
 from distlsh.protocol.ledger import Ledger
-from distlsh.protocol.left import first_evaluation, rescued
+from distlsh.protocol.left import begun_again, first_evaluation, leave_for_later, rescued
 from distlsh.protocol.plan import Plan, Position
 from distlsh.protocol.saving import Saving
 from distlsh.protocol.steps import Evaluate, Finish, Parallel, Refresh, Save, Step, Train, Tune
@@ -102,6 +102,11 @@ class RunMachine(Saving):
         return self._actions
 
     @property
+    def tunes(self) -> bool:
+        """The choice of hash functions that is under way, if one is, is still wanted."""
+        return isinstance(self._step, Tune) and self._step.asked
+
+    @property
     def step_share(self) -> float | None:
         """Share of the present step's tasks, or of the whole pretraining, done; None without tasks."""
         if self.stage == PRETRAIN:
@@ -185,6 +190,8 @@ class RunMachine(Saving):
             self.position.schedule.refreshed(self.position.samples, drift)
 
     def _tuning_done(self, recall: float) -> None:
+        if self._stopping and not self.tunes:
+            return  # the step was left for later
         if not isinstance(self._step, Tune) or not self._step.asked or self.position.tuning is None:
             raise self._fail("a tuning that nobody asked for")
         self._step.done = self.position.rebuild = True  # the new tables are empty
@@ -211,6 +218,9 @@ class RunMachine(Saving):
                 return
             if self._step is None:
                 self._begin(self._agenda.popleft())
+            elif self._stopping and begun_again(self.plan, self.position, self._step):
+                if not self._leave_for_later():
+                    return
             elif self._redo:
                 if not self._ledger.quiet:
                     return
@@ -223,6 +233,14 @@ class RunMachine(Saving):
                 self._begin_due_save()
                 self._hand_out()
                 return
+
+    def _leave_for_later(self) -> bool:
+        """Save and end without the step in progress; a rehasher that is at it is not waited for."""
+        if self._ledger.quiet:
+            leave_for_later(self.plan, self.position, self._agenda)
+            self._step, self._redo = None, False
+            self._agenda = deque([Save(), Finish("interrupted")])
+        return self._step is None
 
     def _fall_back(self) -> None:
         self._falling_back = True

@@ -6,6 +6,7 @@ of a stop and of the end while nobody is at work.
 
 from __future__ import annotations
 
+from distlsh.constants import PRETRAIN
 from distlsh.errors import ProtocolError
 from distlsh.protocol import actions as act
 from distlsh.protocol.ledger import Ledger
@@ -92,7 +93,8 @@ class Saving:
             self._save_due = True
             return True
         if not step.asked:
-            if self._refreshing or self._saving:  # the rehasher is writing to a buffer and to the codes
+            writes = self._refreshing and self.position.stage != PRETRAIN  # then tables are not saved
+            if writes or self._saving:  # the rehasher is writing to a buffer and to the codes
                 return False
             step.asked = True
             self._begin_save(self.position.copy(), quiet=True)

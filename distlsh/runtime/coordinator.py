@@ -221,6 +221,8 @@ class Coordinator:
 
     def _use_chosen(self, news: Chosen) -> None:
         assert self._chosen is not None
+        if self._stop_sent and not self._machine.tunes:  # the tables before are being saved
+            return
         before = self._chosen.n_bytes
         self._chosen.use(news.lsh)
         self.memory.share(self._chosen.n_bytes)
@@ -252,10 +254,8 @@ class Coordinator:
 
     def _done(self, message: Done) -> None:
         index, repeats = worker_index(message.role), self.meter.repeats
-        if message.upto is not None and self._machine.stage == PRETRAIN:
-            repeats.lost(index)  # a pool is acknowledged wholly or not at all
-        else:
-            repeats.acknowledged(index)
+        left = message.upto is not None and self._machine.stage == PRETRAIN  # a pool, wholly
+        (repeats.lost if left else repeats.acknowledged)(index)
         if message.result:
             self._sums = self._sums + unpacked(message.result)
         self._feed(ev.TaskDone(index, message.task_id, message.upto))

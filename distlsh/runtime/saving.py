@@ -76,7 +76,7 @@ class Saver:
         state = {
             "position": msgspec.to_builtins(position),
             **self._same,
-            **(self._chosen.state() if self._chosen is not None else {}),
+            **self._choice(position),
             "config": msgspec.to_builtins(self._config),
             **figures,
         }
@@ -99,6 +99,9 @@ class Saver:
             live=live,
             damaged=frozenset(self.damaged),
         )
+
+    def _choice(self, position: Position) -> dict[str, Any]:
+        return {} if self._chosen is None or position.stage == PRETRAIN else self._chosen.state()
 
     def restore(self) -> tuple[Position, dict[str, Any], list[str]]:
         """Fill the arena from the newest whole checkpoint; return its position, state and warnings."""

@@ -40,8 +40,10 @@ from distlsh.runtime.visits import VISITS
 from distlsh.shm.arena import Arena
 
 _LEAST_BLOCK = 16
-_BLOCK_MACS = 10**11
-"""Multiply-adds between two heartbeats of an evaluation, and two looks for its end: some 3 s of a core."""
+_BLOCK_MACS = 4 * 10**10
+"""Multiply-adds between two heartbeats of an evaluation, and two looks for its end: a second of a slow core.
+
+Fewer would cost: each block reads all output rows."""
 
 
 class _HandedBack(Exception):

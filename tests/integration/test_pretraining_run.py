@@ -207,3 +207,36 @@ def test_a_stop_in_a_pool_waits_for_a_batch_and_the_pool_is_trained_again(config
     n = np.unique(np.repeat(np.arange(data.n_rows), np.diff(data.label_indptr))[shared]).size
     assert summary.status == "completed" and summary.samples == 12_000
     assert summary.repeated_pretrained == again and summary.pretrained == n + again
+
+
+class AtStage(Watcher):
+    """Sends SIGINT once, when a report shows this stage."""
+
+    def __init__(self, stage):
+        super().__init__()
+        self.stage = stage
+
+    def report(self, report):
+        super().report(report)
+        if report.phase == self.stage:
+            self.stage = None
+            interrupt(self)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["warm start", "tuning"])
+def test_a_stop_before_the_first_training_goes_on_after_the_pretraining(config, tmp_path, stage):
+    """What follows the pretraining is cut short: no output row, no choice is saved; all is begun anew."""
+    data = {"synth": {"n_train": 40_000, "n_test": 800, "n_features": 2000, "n_labels": 20_000, "seed": 3}}
+    auto = {"recall": 0.5, "max_bytes": 64 << 20}
+    once = {"epochs": 1}
+    settings = config(data=data, pretrain={**PRETRAIN, **once}, lsh={"auto": auto}, train=once)
+    watcher = AtStage(stage)
+    with pytest.raises(RunInterrupted, match="--resume"):
+        run(settings, observer=watcher, run_dir=tmp_path / "run")
+    arrays, state = read_checkpoint(latest_checkpoint(tmp_path / "run").path)
+    assert state["position"]["stage"] == "pretrain" and state["position"]["pretrained"] == 40_000
+    assert {name.split(".")[0] for name in arrays} == {"input"} and "chosen" not in state
+    assert not any(notice.text.startswith("chose ") for notice in watcher.notices)
+    summary = run(settings, resume=tmp_path / "run")
+    assert summary.status == "completed" and summary.tunings == 1 and summary.repeated_pretrained == 0

@@ -204,3 +204,26 @@ def test_positions_of_runs_before_there_was_pretraining_load():
     again = World(RunMachine(plan(), msgspec.convert(state, Position)), 0, 2).run()
     assert again.status == "completed"
     assert covered(world.trained + again.trained) == [ALL] * 2
+
+
+@pytest.mark.parametrize("stage", ["init", "warm start", "tuning", "tables"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_stop_between_pretraining_and_training_waits_for_the_tasks_in_hand_alone(stage, deterministic):
+    """A checkpoint of the pretraining's end is saved beside a busy rehasher; the rest is begun anew."""
+    settings = planned(tuned_recall=0.5, deterministic=deterministic)
+    world = PretrainingWorld(RunMachine(settings), 1, 1 if deterministic else 2)
+    while not (world.kinds[-1] != "init" and world.machine.stage == stage):
+        world.step()
+    handed = len(world.handed)
+    world.feed(ev.StopRequested())
+    while world.busy:
+        worker, task = world.busy.popitem()
+        world.feed(ev.TaskDone(worker, task.id))
+    assert world.saving and world.writing.stage == "pretrain"
+    assert world.tuning == (stage == "tuning") and world.rehashing == (stage == "tables")
+    assert world.run().status == "interrupted" and len(world.handed) == handed
+    position = world.saved[-1]
+    assert position.pretrained == 2000 and position.tuning == settings.start().tuning
+    again = PretrainingWorld(RunMachine(settings, position), 2, 1 if deterministic else 2).run()
+    assert again.status == "completed" and again.kinds[0] == "init_output" and again.tuned[0] == (0.5, 0)
+    assert again.evaluated[0] == ("initial", True) and covered(again.trained) == [ALL] * 2
