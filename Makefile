@@ -3,7 +3,7 @@
 #   make test         the fast tests;  make test-all: the slow ones too
 #   make test-bounds  the tests that run kernels, compiled with bounds checking
 #   make fuzz         a million changed inputs to every reader (INPUTS=..., SEED=...)
-#   make reliability  all that shows what docs/reliability.md promises: three hours
+#   make reliability  all that shows what docs/reliability.md promises: three hours; figures in reliability/
 #   make lint types   ruff, mypy
 PYTHON ?= python3
 WORKERS ?= 2
@@ -34,12 +34,7 @@ fuzz: $(DEV)
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED) --json fuzz.json
 
 reliability: $(DEV)
-	$(MAKE) test-all
-	$(MAKE) test-bounds
-	$(MAKE) fuzz
-	$(BIN)/distlsh bench chaos --faults 200 --seed $(SEED)
-	$(BIN)/python benchmarks/crash_saves.py --crashes 100 --seed $(SEED)
-	$(BIN)/python benchmarks/soak.py --minutes 60 --output soak.json
+	SEED=$(SEED) INPUTS=$(INPUTS) .ci/reliability
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
     python benchmarks/recovery.py                 # the quickstart, two workers
 
 A run is trained in this process and disturbed from a thread; then the command is stopped by signals.
+Exit code 0 only if a killed worker was back, and a second signal had ended the run, within `PROMISED_S`, and
+the other worker's chunks came at most `MARGIN_S` further apart than in an undisturbed run.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -50,6 +52,10 @@ STOPS = {
     ),
 }
 BETWEEN_S = 0.5
+PROMISED_S = 2.0
+MARGIN_S = 1.0
+"""On a machine with other work, chunks of an undisturbed run differ by as much."""
+
 _END_S = 20.0
 
 
@@ -218,8 +224,43 @@ def _figures(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure, print and write."""
+class Verdict(NamedTuple):
+    """One promise: the worst seconds, and how many it may take."""
+
+    what: str
+    worst_s: float
+    bound_s: float
+
+    def __str__(self) -> str:
+        mark = "holds" if self.worst_s <= self.bound_s else "FAILS"
+        return f"{mark}  {self.what}: {self.worst_s:.2f} s (bound {self.bound_s:.2f})"
+
+
+def judge(data: dict[str, Any]) -> list[Verdict]:
+    """Return the verdict on each promise that was measured."""
+    found, verdicts = data.get("recoveries", {}), []
+    if found:
+        verdicts.append(Verdict("a killed worker is back", _worst(found["worker killed"]), PROMISED_S))
+        gap = "longest_without_chunk_s"
+        usual = _worst(found["nothing"], gap)
+        verdicts += [
+            Verdict(f"the other worker's chunks, {what}", _worst(one, gap), usual + MARGIN_S)
+            for what, one in found.items()
+            if what != "nothing"
+        ]
+    return verdicts + [
+        Verdict(f"{name} ends", _worst(one), PROMISED_S)
+        for name, one in data.get("stops", {}).items()
+        if name.endswith("second signal")
+    ]
+
+
+def _worst(one: dict[str, Any], what: str = "seconds") -> float:
+    return float(one[what]["worst"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write; return 0 if all promises are kept."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -228,16 +269,27 @@ def main() -> None:
     )
     parser.add_argument("--stops", type=int, default=5, help="stops of a kind (default 5)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
-    args = parser.parse_args()
+    parser.add_argument("--output", type=Path, help="JSON to write (default: results/recovery.json)")
+    args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="distlsh-recovery-") as name:
         settings = [f"data.cache_dir={name}/cache", "pretrain.epochs=0", *args.settings]
         data = {"recoveries": recoveries(settings, args.n, Path(name))} if args.n else {}
         if args.stops:
             data["stops"] = stops(settings, args.stops, Path(name))
     data["load_average"] = round(os.getloadavg()[1], 1)
-    print("written:", write("recovery", data))
+    verdicts = judge(data)
+    data["verdicts"] = [one._asdict() for one in verdicts]
+    if args.output is not None:
+        args.output.write_text(json.dumps(data, indent=1) + "\n")
+    else:
+        print("written:", write("recovery", data))
+    for one in verdicts:
+        print(one)
+    kept = all(one.worst_s <= one.bound_s for one in verdicts)
+    print("PASS" if kept else "FAIL")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":
     with interrupted_by_signals():
-        main()
+        sys.exit(main())
