@@ -238,8 +238,25 @@ def line(one: Series) -> str:
     )
     return (
         f"{'flat' if one.flat else 'GROWS':6}{one.name:32}{first:>9} to {last:>9}{unit}   "
-        f"grown by {growth}{unit}, {hour}{unit} an hour (bound {bound})"
+        f"by its slope {growth}{unit}, {hour}{unit} an hour (bound {bound})"
     )
+
+
+def memory(found: Sequence[Series]) -> dict[str, dict[str, float]]:
+    """Return MiB of each process's own memory: first and last after the warm-up, and what the slope says.
+
+    A step is in the last and not in the slope.
+    """
+    return {
+        one.name.removeprefix("memory of "): {
+            "first": round(one.first / MIB, 2),
+            "last": round(one.last / MIB, 2),
+            "grown_by_slope": round(one.growth / MIB, 2),
+            "an_hour": round(one.per_hour / MIB, 2),
+        }
+        for one in found
+        if one.name.startswith("memory of ")
+    }
 
 
 def watched(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -283,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluations": evaluations,
         "checkpoints": checkpoints,
         "left": left,
+        "memory_mib": memory(found),
         "series": [msgspec.to_builtins(one) for one in found],
         "samples": watched(rows),
     }

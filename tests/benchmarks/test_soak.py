@@ -38,6 +38,14 @@ def test_memory_that_grows_slowly_is_found():
     assert not one.flat and one.per_hour == pytest.approx(8 * soak.MIB, rel=0.2)
 
 
+def test_a_step_is_told_by_first_and_last_where_the_slope_says_nothing():
+    """What a process took once late in an hour has no slope, and is 4 MiB more all the same."""
+    found = soak.judge(rows(lambda hours: (100 + 4 * (hours > 0.9)) * soak.MIB))
+    assert soak.memory(found) == {
+        "worker-0": {"first": 100.0, "last": 104.0, "grown_by_slope": 0.0, "an_hour": 0.0}
+    }
+
+
 def test_memory_that_comes_and_goes_is_flat():
     """Evaluations that take 50 MiB for a moment, and growth in the warm-up, say nothing of a leak."""
     noise = np.random.default_rng(2)
