@@ -12,6 +12,10 @@ from distlsh.config.shares import layer_shares
 from distlsh.config.yamlio import KeyPath
 from distlsh.errors import ConfigError
 
+_ROUNDED_TO_1 = 1 - 2.0**-25
+_LEAST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Of float32, in which weights are computed: the first number that becomes 1 there, and those it holds."""
+
 Problem = tuple[str, str]
 """A dotted key, and what is wrong with its value and what to do."""
 
@@ -21,7 +25,7 @@ def validate(config: Config, *, places: Places | None = None, check_files: bool 
 
     ``places`` tells where keys were written; ``check_files`` asks that the data files exist.
     """
-    checks = [_data, _lsh, _hidden, _pretraining, _training, _generated, _processes, _network]
+    checks = [_data, _lsh, _hidden, _pretraining, _training, _rounded, _generated, _processes, _network]
     found = [problem for check in checks for problem in check(config)]
     if check_files:
         found.extend(_files(config))
@@ -153,6 +157,20 @@ def _training(config: Config) -> Iterator[Problem]:
         yield (
             "model.log_q",
             f"corrects the softmax, but model.loss is {config.model.loss}; set it to false",
+        )
+
+
+def _rounded(config: Config) -> Iterator[Problem]:
+    """Numbers that are in range, but not in float32: a step would divide by 0 at once."""
+    train = config.train
+    for name in ("beta1", "beta2"):
+        found = getattr(train, name)
+        if train.optimizer == "adam" and found >= _ROUNDED_TO_1:
+            yield f"train.{name}", f"found {found}, which is 1 in float32; allowed: at most 0.9999999"
+    if not _LEAST <= train.eps <= _LARGEST:
+        yield (
+            "train.eps",
+            f"found {train.eps}, which float32 cannot hold; allowed: from 1.2e-38 to 3.4e38",
         )
 
 

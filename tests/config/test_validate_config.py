@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
+from distlsh.config import validate as limits
 from distlsh.config.load import load_config
-from distlsh.config.schema import Config
+from distlsh.config.schema import Config, DataConfig, TrainConfig
 from distlsh.config.validate import validate
 from distlsh.errors import ConfigError
 
@@ -93,6 +97,16 @@ from distlsh.errors import ConfigError
             ["train.final_lr=0.1", "train.schedule=step"],
             "train.final_lr: only schedules linear and cosine have one, not step",
         ),
+        (
+            ["train.optimizer=adam", "train.beta2=0.99999999"],
+            "train.beta2: found 0.99999999, which is 1 in float32; allowed: at most 0.9999999",
+        ),
+        (["train.optimizer=adam", "train.beta1=0.99999998"], "train.beta1: found 0.99999998"),
+        (
+            ["train.eps=1e-46"],
+            "train.eps: found 1e-46, which float32 cannot hold; allowed: from 1.2e-38 to 3.4e38",
+        ),
+        (["train.eps=1e39"], "train.eps: found 1e+39"),
         (["train.step_at=[0.7, 0.5]"], "train.step_at: found [0.7, 0.5]; allowed: shares that rise"),
         (["train.chunk_size=8"], "train.chunk_size: found 8, less than train.batch_size (32); raise it"),
         (["model.loss=bce", "model.log_q=true"], "model.log_q: corrects the softmax, but model.loss is bce"),
@@ -114,6 +128,17 @@ def test_settings_that_do_not_fit(tmp_path, overrides, says):
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides, check_files=False)
     assert says in str(caught.value)
+
+
+def test_what_is_allowed_is_what_float32_holds():
+    """At both ends of eps, and up to the last share that is less than 1."""
+    below = math.nextafter(limits._ROUNDED_TO_1, 0)
+    assert np.float32(limits._ROUNDED_TO_1) == 1 > np.float32(below)
+    kept = np.finfo(np.float32)
+    assert (float(kept.tiny), float(kept.max)) == (limits._LEAST, limits._LARGEST)
+    for eps in (limits._LEAST, limits._LARGEST):
+        train = TrainConfig(optimizer="adam", beta1=below, beta2=below, eps=eps)
+        validate(Config(data=DataConfig(train="x"), train=train), check_files=False)
 
 
 def test_the_option_that_caused_it_is_named(tmp_path):
