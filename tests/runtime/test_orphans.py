@@ -16,7 +16,6 @@ from distlsh.runtime.orphans import Orphan, end_orphans, find_orphans
 from distlsh.shm.names import new_run_id
 from distlsh.shm.procstat import process_stat
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 DEAD = f"distlsh-{(1 << 22) + 1}-1-0123abcd"
 CODE = (
     "import sys; sys.path[:] = sys.path; from multiprocess.forkserver import main; main(0, 0) if 0 else 0;"
@@ -76,14 +75,14 @@ def test_processes_of_runs_that_live_and_of_other_programs_are_let_be(begin):
     assert not pids() & {other.pid for other in others}
 
 
-@NEEDS_ROOT
+@pytest.mark.usefixtures("root")
 def test_processes_of_other_users_are_let_be(begin):
     """They are not even listed, for root either."""
     code = CODE.replace("print(", "import os; os.setuid(65534); print(", 1)
     assert begin(DEAD, code=code).pid not in pids()
 
 
-@NEEDS_ROOT
+@pytest.mark.usefixtures("root")
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
 def test_processes_of_other_containers_are_let_be(begin):
     """A run's pid means nothing here where its processes live in another namespace of pids."""
