@@ -238,7 +238,7 @@ def line(one: Series) -> str:
     )
     return (
         f"{'flat' if one.flat else 'GROWS':6}{one.name:32}{first:>9} to {last:>9}{unit}   "
-        f"by its slope {growth}{unit}, {hour}{unit} an hour (bound {bound})"
+        f"{'by its slope' if one.unit else 'more by'} {growth}{unit}, {hour}{unit} an hour (bound {bound})"
     )
 
 
