@@ -29,6 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from endings import end
 from results import write
 
 from distlsh.constants import PRETRAIN
@@ -36,7 +37,7 @@ from distlsh.inference import Model
 from distlsh.model.checkpoint import checkpoints, latest_checkpoint, read_checkpoint
 from distlsh.runtime.prctl import ending_with_caller
 from distlsh.runtime.stop_signals import interrupted_by_signals
-from distlsh.shm.names import SEGMENT_DIR, socket_root, sweep
+from distlsh.shm.names import SEGMENT_DIR, socket_root
 
 SETTINGS = (
     *("data.synth.n_train=20000", "data.synth.n_test=200", "data.synth.n_features=3000"),
@@ -103,6 +104,9 @@ class Chain:
                 name = self.wait_for_save(process, None)
             time.sleep(self.draw.uniform(0, 1.2 * statistics.median(self.lengths)))
             within = self.hidden() == name
+        except KeyboardInterrupt:
+            end(process)
+            raise
         finally:
             process.kill()
             process.communicate()
@@ -144,7 +148,7 @@ class Chain:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=_START_S)
         finally:
-            process.kill()
+            end(process)
         if process.returncode != 130:
             self.found["failures"].append(
                 f"the last run ended with {process.returncode}: {said.decode()[-500:]}"
@@ -182,7 +186,6 @@ def main() -> int:
         time.sleep(5)  # for the children of the last one killed
         chain.found["leftovers"] = sorted(set(leftovers()) - before)
     finally:
-        sweep()
         shutil.rmtree(folder, ignore_errors=True)
     found = chain.found
     resumed = found.pop("resume_s")

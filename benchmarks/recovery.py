@@ -29,6 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from endings import end
 from results import write
 
 from distlsh.config.load import load_config
@@ -55,8 +56,6 @@ BETWEEN_S = 0.5
 PROMISED_S = 2.0
 MARGIN_S = 1.0
 """On a machine with other work, chunks of an undisturbed run differ by as much."""
-
-_END_S = 20.0
 
 
 class Disturbed(Silent):
@@ -193,19 +192,7 @@ def _stop(settings: Sequence[str], there: Callable[[Any], bool], signals: int, f
             process.wait()
             return time.monotonic() - began
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a run that nobody waits for any more, so that it leaves nothing."""
-    for _ in range(2):
-        if process.poll() is None:
-            process.terminate()
-            time.sleep(0.31)
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
+            end(process)
 
 
 def _last(metrics: Path) -> dict[str, Any]:
