@@ -89,6 +89,8 @@ class Saver:
         if position.stage == "final" and not self._config.checkpoint.optimizer_state:
             arrays = {key: value for key, value in arrays.items() if not _is_state(key)}
         keep = self._config.checkpoint.keep
+        # Its name is free again where one was removed, and that of a whole one then.
+        self.damaged = {name for name in self.damaged if (self.folder / name).is_dir()}
         return partial(
             write_checkpoint,
             self.folder,
