@@ -58,6 +58,7 @@ class Chain:
         self.draw = random.Random(seed)
         self.lengths = [0.05]  # seconds for which hidden folders were seen
         self.samples = 0
+        self.pids: list[int] = []
         self.found: dict[str, Any] = {"crashes": 0, "in_a_save": 0, "too_late": 0, "old": 0, "new": 0}
         self.found |= {"failures": [], "resume_s": []}
 
@@ -70,10 +71,12 @@ class Chain:
             for setting in (*SETTINGS, f"data.cache_dir={self.cache}"):
                 command += ["--set", setting]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
             preexec_fn=ending_with_caller(),
         )  # fmt: skip
+        self.pids.append(process.pid)
+        return process
 
     def hidden(self) -> str | None:
         return next((path.name for path in (self.run_dir / "checkpoints").glob(_HIDDEN)), None)
@@ -156,9 +159,10 @@ class Chain:
         self.check()
 
 
-def leftovers() -> list[str]:
-    """Return segments and socket folders; of live runs beside this one too."""
-    return [path.name for folder in (SEGMENT_DIR, socket_root()) for path in folder.glob("distlsh-*")]
+def leftovers(pids: list[int]) -> list[str]:
+    """Return the segments and socket folders of these coordinators; other runs may go on beside."""
+    folders = (SEGMENT_DIR, socket_root())
+    return sorted(path.name for pid in pids for folder in folders for path in folder.glob(f"distlsh-{pid}-*"))
 
 
 def main() -> int:
@@ -167,11 +171,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="leave the figures in benchmarks/results")
     args = parser.parse_args()
-    folder, started, before = (
-        Path(tempfile.mkdtemp(prefix="distlsh-crashes-")),
-        time.monotonic(),
-        set(leftovers()),
-    )
+    folder, started = Path(tempfile.mkdtemp(prefix="distlsh-crashes-")), time.monotonic()
     chain = Chain(folder, args.seed)
     try:
         while chain.found["in_a_save"] < args.crashes:
@@ -184,7 +184,7 @@ def main() -> int:
             )
         chain.end()
         time.sleep(5)  # for the children of the last one killed
-        chain.found["leftovers"] = sorted(set(leftovers()) - before)
+        chain.found["leftovers"] = leftovers(chain.pids)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found = chain.found
