@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from distlsh.files import short
+
 _WORDS = {"model": "network", "lsh": "hash functions", "hidden_lsh": "hash functions of hidden layer"}
 _ABSENT = object()
+_MOST, _LONGEST = 20, 300
+"""Lines, and characters of one, that a person reads of a checkpoint that says anything at all."""
 
 
 def differences(what: str, saved: Any, now: Any) -> list[str]:
@@ -20,6 +24,12 @@ def differences(what: str, saved: Any, now: Any) -> list[str]:
         f"{_name(what, path)}: {_said(a)} in the checkpoint, {_said(b)} now"
         for path, a, b in _pairs(saved, now)
     ]
+
+
+def in_short(lines: list[str]) -> list[str]:
+    """Return the first lines of `differences`, none of them long, and how many more there are."""
+    more = [f"and {len(lines) - _MOST:,} more"] if len(lines) > _MOST else []
+    return [*(short(line, _LONGEST) for line in lines[:_MOST]), *more]
 
 
 def _of_data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

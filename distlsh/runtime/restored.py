@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distlsh.config.schema import Config
 from distlsh.constants import PRETRAIN
 from distlsh.errors import CheckpointError, ConfigError, ProtocolError, StoreError
+from distlsh.files import short
 from distlsh.lsh.checks import check_arrays
 from distlsh.model.counters import N_COUNTERS, Counter
 from distlsh.protocol.messages import Number
@@ -61,10 +62,10 @@ def as_checkpoint_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (StoreError, ConfigError, ProtocolError) as error:
-        raise CheckpointError(f"{path}: {error}; use another checkpoint") from error
+        raise CheckpointError(f"{path}: {short(error, 400)}; use another checkpoint") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise CheckpointError(
-            f"{path}: does not describe a run ({type(error).__name__}: {str(error)[:200]}); "
+            f"{path}: does not describe a run ({type(error).__name__}: {short(error)}); "
             "use another checkpoint, or the distlsh that wrote it"
         ) from error
 

@@ -19,7 +19,7 @@ from distlsh.lsh.spec import HashSpec
 from distlsh.model.checkpoint import Watch, latest_checkpoint, read_checkpoint, write_checkpoint
 from distlsh.protocol.plan import Position
 from distlsh.runtime.chosen import ChosenTables, with_chosen
-from distlsh.runtime.differences import differences
+from distlsh.runtime.differences import differences, in_short
 from distlsh.runtime.layout import comes_after_pretraining
 from distlsh.runtime.restored import as_checkpoint_errors, check_tables
 from distlsh.runtime.run_dir import RunDir
@@ -181,7 +181,7 @@ class Saver:
         if found:
             raise CheckpointError(
                 f"{path} was saved with other settings or data:\n  "
-                + "\n  ".join(found)
+                + "\n  ".join(in_short(found))
                 + "\nresume with what the run was started with, or start a new run"
             )
 

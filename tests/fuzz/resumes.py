@@ -48,6 +48,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "tables": {"lsh": _LSH, "run": {"visits": True}},
     "chosen": {"lsh": {**_LSH, "auto": {}}},
     "pretrained": {"lsh": _LSH, "pretrain": {"epochs": 2, "batch_size": 8}},
+    "pretrained, chosen": {"lsh": {**_LSH, "auto": {}}, "pretrain": {"epochs": 1, "batch_size": 8}},
     "hidden": {
         "model": {"hidden": [16, 8], "active_share": [0.5, 1.0]},
         "lsh": {"hidden": {"family": "dwta", "n_tables": 3, "bin_size": 4, "bucket_size": 8}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distlsh.runtime.differences import differences
+from distlsh.runtime.differences import differences, in_short
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,12 @@ from distlsh.runtime.differences import differences
 def test_each_difference_is_a_line_with_both_values(what, saved, now, lines):
     """Nested settings by their keys, shapes and instances in words; nothing where all is the same."""
     assert differences(what, saved, now) == lines
+
+
+def test_a_checkpoint_that_says_anything_is_told_in_a_few_lines():
+    """Each of them short and printable."""
+    hostile = {f"key{i}\x1b[31m": 10**4000 for i in range(1000)}
+    lines = in_short(differences("model", hostile, {}))
+    assert len(lines) == 21 and lines[-1] == "and 980 more"
+    assert all(len(line) <= 300 and line.isprintable() for line in lines)
+    assert in_short(["a", "b"]) == ["a", "b"]
