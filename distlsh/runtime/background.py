@@ -78,12 +78,10 @@ class Saves:
         self._cancelled = False
         try:  # there may be no memory, or no thread, to be had
             write = self._saver.save(asked.position, figures, live=not asked.quiet)
-            thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
-            thread.start()
+            self._thread = threading.Thread(target=self._run, args=(asked, write), name="checkpoint")
+            self._thread.start()
         except (RuntimeError, MemoryError) as error:
-            self._outcome = Outcome(asked, None, _told(error), 0.0)
-        else:
-            self._thread = thread
+            self._thread, self._outcome = None, Outcome(asked, None, _told(error), 0.0)
 
     def heard(self) -> ev.Saved | ev.SaveDue | None:
         """Return what the machine must know by now, once.

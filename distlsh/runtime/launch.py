@@ -243,11 +243,7 @@ class _Session:
                 raise
             status, at_once = coordinator.finished, True  # all is saved already
         except Exception:
-            self.signals.deaf = True
-            try:
-                parts.staff.stop()
-            finally:  # whatever went wrong with the children, what they learned is there
-                coordinator.rescue()
+            self._rescue(coordinator, parts)
             raise
         self.signals.deaf = True
         coordinator.memory.sample(now=True)
@@ -256,6 +252,24 @@ class _Session:
         failpoint(line, Point.SUMMARY)
         coordinator.report(last=True)
         return status
+
+    def _rescue(self, coordinator: Coordinator, parts: Parts) -> None:
+        """End the children and save what was learned before an error; a signal gives that up."""
+        self.signals.patient = False
+        try:
+            try:
+                parts.staff.stop()
+            except Exception:  # whatever went wrong with the children, what they learned is there
+                coordinator.rescue()
+                raise
+            coordinator.rescue()
+        except StopNow:
+            self.signals.deaf = True
+            coordinator.saves.give_up()
+            parts.staff.stop(at_once=True)
+            coordinator.notice("warning", f"{self.signals.name}: stopped at once, without a last checkpoint")
+        finally:
+            self.signals.deaf = True
 
     def _summary(self, status: str, coordinator: Coordinator, parts: Parts, data: Data) -> Summary:
         assert self.run_dir is not None

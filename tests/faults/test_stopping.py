@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from striking import OnceThere, strike_at
 from watching import Watcher, child
 
-from distlsh.errors import DistlshError, RunInterrupted
+from distlsh.errors import ChildError, DistlshError, RunInterrupted
 from distlsh.runtime import stop_signals
+from distlsh.runtime.background import Saves
 from distlsh.runtime.causes import Causes
 from distlsh.runtime.failpoints import Point
 from distlsh.runtime.launch import run
@@ -62,3 +64,24 @@ def test_a_first_signal_before_the_first_batch_waits_for_nothing(config, tmp_pat
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
     assert any("nothing has been trained yet" in notice.text for notice in watcher.notices)
     assert run(config(), resume=tmp_path / "run").status == "completed"
+
+
+def test_a_signal_gives_up_the_checkpoint_of_a_run_that_failed(config, tmp_path, monkeypatch):
+    """The run ends with its error, at once, and nothing is left of the save."""
+    watch = Saves._watch
+
+    def slow(self, moment):
+        time.sleep(0.3)
+        watch(self, moment)
+
+    monkeypatch.setattr(Saves, "_watch", slow)
+
+    def fail(_):
+        strike_at("coordinator", Point.SAVE_BEFORE, signal.SIGTERM)
+        child("worker-0").kill()
+
+    watcher = Watcher(at=1000, do=fail)
+    with pytest.raises(ChildError, match="max_restarts"):
+        run(config(train=LONG, run={"max_restarts": 0}), observer=watcher, run_dir=tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert any("SIGTERM: stopped at once" in notice.text for notice in watcher.notices)
