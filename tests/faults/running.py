@@ -29,11 +29,19 @@ SETTINGS = [
 
 
 class Run:
-    """A run of two workers; ended, if need be, at the end of the `with` block."""
+    """A run, of two workers if not said otherwise; ended, if need be, at the end of the `with` block."""
 
-    def __init__(self, folder: Path, *settings: str, out: IO[str] | None = None) -> None:
+    def __init__(self, folder: Path, *settings: str, out: IO[str] | None = None, workers: int = 2) -> None:
         self.dir = folder / "run"
-        command = [sys.executable, "-m", "distlsh.cli.launch", "--config", "quickstart", "--workers", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "distlsh.cli.launch",
+            "--config",
+            "quickstart",
+            "--workers",
+            str(workers),
+        ]
         command += ["--run-dir", str(self.dir), "--set", f"data.cache_dir={folder}"]
         for setting in [*SETTINGS, *settings]:
             command += ["--set", setting]
