@@ -93,12 +93,21 @@ def who_else_replaces(path: Path) -> str | None:
 
     Looked at are all folders above it, as it is named and where links lead; OSError where one is missing.
     """
-    for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+    for folder in _above(path):
         why, found = who_else_writes(folder), folder.stat()
         sticky = found.st_mode & stat.S_ISVTX and found.st_uid in (os.geteuid(), 0)
         if why is not None and not sticky:
             return f"lies in {folder}, which {why}: who can put another in its place"
     return None
+
+
+def where_all_may_replace(path: Path) -> Path | None:
+    """Return a folder above ``path`` in which every user can put another in its place; None if none is so."""
+    return next((folder for folder in _above(path) if all_may_rename_in(folder)), None)
+
+
+def _above(path: Path) -> list[Path]:
+    return list(dict.fromkeys((*path.absolute().parents, *path.resolve().parents)))
 
 
 def make_own(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from distlsh.errors import CheckpointError, LockError, ResourceError, UsageError
-from distlsh.folders import is_locked, locked, temporary_beside, who_else_replaces, who_else_writes
+from distlsh.folders import is_locked, locked, temporary_beside, where_all_may_replace, who_else_writes
 from distlsh.model.checkpoint import is_checkpoint
 from distlsh.protocol.reports import Evaluation, Report, Summary
 
@@ -58,7 +58,8 @@ class RunDir:
     def check_own(self) -> None:
         """Raise UsageError if others can write here: links and files of theirs would be followed and read.
 
-        Nor may others put another folder in the place of this one, or of one above it; it may be missing yet.
+        Nor may every user put another folder in the place of this one, or of one above it; it may be
+        missing yet.  A project's folder, which its group can write, is a place to train in.
         """
         with _told(self.path):
             for path in (self.path, self.checkpoints):
@@ -71,11 +72,11 @@ class RunDir:
             there = self.path
             while not there.parent.is_dir():
                 there = there.parent
-            why = who_else_replaces(there)
-        if why is not None:
+            open_to_all = where_all_may_replace(there)
+        if open_to_all is not None:
             raise UsageError(
-                f"{self.path} {why}; a run writes only where nobody else can: chmod go-w, or chmod +t, "
-                f"that folder, or {_ELSEWHERE}"
+                f"{self.path} lies in {open_to_all}, where every user can put another in its place: "
+                f"chmod o-w, or chmod +t, that folder, or {_ELSEWHERE}"
             )
 
     def check_free(self) -> None:

@@ -44,12 +44,14 @@ def test_a_folder_above_that_others_can_rename_in_is_refused(tmp_path):
     above.mkdir()
     above.chmod(0o777)
     for made in ("run", "runs/run"):
-        with pytest.raises(UsageError, match=r"shared, which can be written by all users.*run\.dir"):
+        with pytest.raises(UsageError, match=r"shared, where every user can.*run\.dir"):
             RunDir(above / made).check_own()  # before it is there
     with pytest.raises(UsageError, match="can put another in its place"):
         RunDir.create(above / "runs" / "run", "x")
-    above.chmod(0o1777)
-    assert RunDir.create(above / "runs" / "run", "x").path == above / "runs" / "run"
+    for mode in (0o1777, 0o2775):  # a project's folder: whoever trains there trusts its group
+        above.chmod(mode)
+        path = above / f"runs-{mode:o}" / "run"
+        assert RunDir.create(path, "x").path == path
 
 
 def test_a_new_run_directory_is_this_users_alone(tmp_path, monkeypatch):
