@@ -75,10 +75,14 @@ def test_a_role_struck_at_one_moment_after_the_other(config, tmp_path, role, fau
 )
 def test_a_role_struck_while_the_run_starts(config, tmp_path, role, point, number):
     """Before the first step, too, a child is replaced, and what it had begun is done again."""
-    watcher = OnceThere(lambda: strike_at(role, point, number))
+    late = (
+        role != "rehasher" and point is not Point.HELLO
+    )  # the other one may have done all before it is there
+    roles = ["worker-0", "worker-1"] if late else [role]
+    watcher = OnceThere(lambda: [strike_at(one, point, number) for one in roles])
     pretrain = {"epochs": 1, "batch_size": 256} if point is Point.PRETRAIN else {}
     summary = run(config(run=QUICK, pretrain=pretrain), observer=watcher, run_dir=tmp_path / "run")
-    assert summary.status == "completed" and summary.worker_restarts == 1
+    assert summary.status == "completed" and 1 <= summary.worker_restarts <= len(roles)
     assert summary.samples == 12_000 and summary.visits_min == 2 and summary.p_at_1 > 0.4
 
 
