@@ -27,6 +27,9 @@ _MOST_DEATHS = 5
 _ZOMBIE_S = 1.0
 _NEARLY_ALL = 0.95
 
+_MIDDLE = 0.95
+"""Of the training, in which the faults of its middle have their turns: some are late, and others follow."""
+
 
 class Campaign:
     """Strikes one run with a list of faults and resumes it until it is complete."""
@@ -79,7 +82,7 @@ class Campaign:
         for fault in [*self.plan.middle, *self.plan.spare]:
             if struck == wanted or self._over():
                 return
-            self._turn((struck + 1) / (wanted + 2))
+            self._turn(_MIDDLE * (struck + 1) / (wanted + 1))
             struck += self._strike(fault)
 
     def _over(self) -> bool:

@@ -297,7 +297,8 @@ class Strikes:
         for role in found.lost:
             heard = self._successor(role, at)
             if heard is None:
-                found.wrong.append(f"{role} was not started again within {_RECOVERY_S:g} s")
+                if self.life.alive:
+                    found.wrong.append(f"{role} was not started again within {_RECOVERY_S:g} s")
                 return
             found.again_s = round(max(found.again_s or 0.0, heard.at - at), 3)
             found.down_s = round(max(found.down_s or 0.0, getattr(heard.metric, "down_s", 0.0)), 3)
