@@ -167,6 +167,8 @@ def test_leftovers_are_found(target, tmp_path):
     (target.run_dir / "summary.json.tmp").touch()
     process = subprocess.Popen(["sleep", "60"], env={**os.environ, sight.MARKER: target.token})
     try:
+        while not target.processes():  # its environment can be read a moment after it has begun
+            assert process.poll() is None
         target_left = target.left()
     finally:
         process.kill()
