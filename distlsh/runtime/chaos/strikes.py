@@ -141,7 +141,7 @@ class Strikes:
         if self._starved(pid, stack):
             return at
         at = time.monotonic()
-        kill(pid)
+        self.killing(role)()
         self.target.until(lambda: self._successor_of(role, pid) is not None, _RECOVERY_S)
         one = self._successor_of(role, pid)
         return at if one is not None and self._starved(one, stack) else None
@@ -181,7 +181,7 @@ class Strikes:
         before = self.target.process_of(fault.role)
         if before is None:
             return None
-        kill(before.pid)
+        self.killing(fault.role)()  # told of by itself, where the successor is ready before it is struck
 
         def successor() -> bool:
             one = self.target.process_of(fault.role)
