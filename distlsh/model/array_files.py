@@ -76,12 +76,18 @@ class _ChecksumWriter:
         return len(data)
 
 
+class Unreadable(CheckpointError):
+    """A file cannot be read now; for all that is known it is whole."""
+
+
 def check_size(file: Path, expected: int) -> None:
     """Raise CheckpointError where ``file`` is missing or not of ``expected`` bytes."""
     try:
         size = file.stat().st_size
-    except OSError as error:
+    except FileNotFoundError as error:
         raise CheckpointError(f"{file}: {error.strerror}; restore it, or use another checkpoint") from error
+    except OSError as error:
+        raise _unreadable(file, error) from error
     if size != expected:
         raise CheckpointError(
             f"{file}: {size:,} bytes, {expected:,} were written; restore it, or use another checkpoint"
@@ -96,7 +102,9 @@ def check_crc(file: Path, expected: int) -> None:
         with open_plain(file) as source:
             while n_read := source.readinto(buffer):
                 crc = zlib.crc32(buffer[:n_read], crc)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
         raise CheckpointError(f"{file}: cannot be read: {short(error)}; use another checkpoint") from error
     if crc != expected:
         raise CheckpointError(f"{file}: damaged, its checksum differs; restore it, or use another checkpoint")
@@ -106,8 +114,14 @@ def load_array(file: Path, entry: Entry, mmap: bool) -> Array:
     """Return the array in ``file``; CheckpointError where it is not the one of the manifest's ``entry``."""
     try:
         array = load_npy(file, mmap=mmap)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
         raise CheckpointError(f"{file}: cannot be read ({error}); use another checkpoint") from error
     if list(array.shape) != entry.shape or array.dtype.str != entry.dtype:
         raise CheckpointError(f"{file}: its header is damaged; restore it, or use another checkpoint")
     return array
+
+
+def _unreadable(file: Path, error: OSError) -> Unreadable:
+    return Unreadable(f"{file}: cannot be read: {error.strerror}; use another checkpoint")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from distlsh.errors import CheckpointError, LockError, ResourceError
 from distlsh.folders import locked
-from distlsh.model.array_files import Array, check_crc, check_size, load_array, write_array
+from distlsh.model.array_files import Array, Unreadable, check_crc, check_size, load_array, write_array
 from distlsh.model.manifest import (
     MANIFEST,
     Entry,
@@ -181,7 +181,8 @@ def _latest(path: Path, verify: bool) -> LatestCheckpoint:
             _check_files(candidate, read_manifest(candidate), verify)
         except CheckpointError as error:
             warnings.append(f"checkpoint {candidate.name} is damaged and was passed over: {error}")
-            damaged.append(candidate.name)
+            if not isinstance(error, Unreadable):
+                damaged.append(candidate.name)
             continue
         for warning in warnings:
             log.warning(warning)

@@ -37,7 +37,7 @@ def begun_again(plan: Plan, position: Position, step: Step | None) -> bool:
     """
     if position.stage == PRETRAIN:
         return isinstance(step, Parallel | Refresh | Tune)
-    return isinstance(step, Tune) and not (step.done or plan.deterministic)
+    return position.stage == "train" and isinstance(step, Tune) and not (step.done or plan.deterministic)
 
 
 def leave_for_later(plan: Plan, position: Position, agenda: Iterable[Step]) -> None:
@@ -67,6 +67,8 @@ def rescued(
         position.stage, position.epoch, position.chunks = "train", plan.epochs - 1, []
         return position
     position.eval_due = position.eval_due or first_evaluation(steps)
+    if position.stage == PRETRAIN:
+        position.tuning = plan.start().tuning
     training = [step.ledger for step in steps if isinstance(step, Train) and step.ledger is not None]
     if training:
         position.chunks = [(task.first, task.last) for task in training[0].unfinished]

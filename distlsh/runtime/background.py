@@ -147,7 +147,8 @@ class Saves:
 
     def _wait(self) -> Outcome | None:
         if self._thread is not None:
-            self._thread.join()
+            if self._thread.ident is not None:  # else a signal came before it was started
+                self._thread.join()
             self._thread = None
         outcome, self._outcome = self._outcome, None
         if outcome is not None:

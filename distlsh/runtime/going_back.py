@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distlsh.errors import CheckpointError
+from distlsh.model.array_files import Unreadable
 from distlsh.model.checkpoint import checkpoints, discard, read_checkpoint
 from distlsh.model.finite import bad_array
 from distlsh.protocol import events as ev
@@ -23,7 +24,7 @@ Notice = Callable[[str, str], None]
 class GoingBack:
     """Takes a run back to the newest checkpoint that is whole and all of whose numbers are finite.
 
-    Newer ones with others are removed; damaged ones stay, for people to look at.
+    Newer ones with others are removed; damaged ones stay until saving needs their place.
     """
 
     def __init__(self, parts: Parts, memory: MemoryWatch, meter: Meter, notice: Notice) -> None:
@@ -54,7 +55,8 @@ class GoingBack:
             try:
                 arrays, state = read_checkpoint(path, mmap=True)
             except CheckpointError as error:
-                self._saver.damaged.add(path.name)
+                if not isinstance(error, Unreadable):
+                    self._saver.damaged.add(path.name)
                 self._notice("warning", f"checkpoint {path.name} is damaged and was passed over: {error}")
                 continue
             bad = next((name for name, array in arrays.items() if bad_array(name, array)), None)

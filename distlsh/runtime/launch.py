@@ -105,7 +105,8 @@ class _Session:
         self.clock.mark("imported")
         data = self._load()
         memory_plan(self.config, data.sizes, data.n_bytes).check()
-        check_chunks(data.sizes.n_train, self.config.train.chunk_size)
+        if resume is None:  # which could not change it
+            check_chunks(data.sizes.n_train, self.config.train.chunk_size)
         tight = self._check_disk(data.sizes, resume or self._chosen(new_dir), resumed=resume is not None)
         self.run_dir = self._open_run_dir(resume, new_dir)
         self.stack.callback(self.observer.close)

@@ -27,7 +27,7 @@ _NAMESPACES = ("pid", "time")
 # What `processes` starts as the fork server: children have its command.
 _CODE = re.compile(
     r"import sys; sys\.path\[:\] = .*; from multiprocess\.forkserver import main; main\(.*"
-    r"  # (distlsh-\d+-\d+-[0-9a-f]{8})",
+    r"  # (distlsh-\d{1,20}-\d{1,20}-[0-9a-f]{8})",
     re.ASCII | re.DOTALL,
 )
 
@@ -75,9 +75,10 @@ def end_orphans() -> None:
 
 
 def _orphan(pid: int) -> Orphan | None:
-    run_id = _run_of(pid)
-    found = process_stat(pid)
-    if run_id is None or found is None or maker_alive(run_id) or not _is_at_home(pid):
+    if not _is_at_home(pid):  # first: nothing is made of what others' processes say
+        return None
+    run_id, found = _run_of(pid), process_stat(pid)
+    if run_id is None or found is None or maker_alive(run_id):
         return None
     return Orphan(pid, found.name, run_id, found.started)
 

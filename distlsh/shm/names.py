@@ -26,7 +26,7 @@ _holding: dict[Path, int] = {}
 _DEAD = ("Z", "X")
 """States of a process that has ended, and whose parent has not asked how."""
 
-_NAME = re.compile(r"(distlsh-(\d+)-(\d+)-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
+_NAME = re.compile(r"(distlsh-(\d{1,20})-(\d{1,20})-[0-9a-f]{8})(?:-tables-\d+(?:-[0-9a-f]{8})?)?", re.ASCII)
 
 
 def new_run_id() -> str:
@@ -92,6 +92,8 @@ def maker_alive(name: str) -> bool:
 def _is_there(pid: int) -> bool:
     try:
         os.kill(pid, 0)
+    except PermissionError:  # another user's, or one that is kept from this process
+        return True
     except (OSError, OverflowError):
         return False
     return True

@@ -171,6 +171,16 @@ def test_a_damaged_one_takes_no_whole_ones_place(folder: Path) -> None:
     assert names(folder) == ["s0", "s2"]
 
 
+def test_one_that_cannot_be_read_now_is_not_taken_for_damaged(folder: Path) -> None:
+    """It is passed over with a warning, and no save removes it before others."""
+    for number in range(2):
+        write_checkpoint(folder, f"s{number}", numbered(number), {}, keep=2)
+    (folder / "s1" / "x.npy").rename(folder / "x.npy")
+    (folder / "s1" / "x.npy").symlink_to("x.npy")  # a loop: the system cannot say what it leads to
+    found = latest_checkpoint(folder)
+    assert found.path.name == "s0" and found.damaged == [] and "cannot be read" in found.warnings[0]
+
+
 def test_a_wrong_size_is_found_without_checksums(folder: Path) -> None:
     """Sizes are compared even when checksums are not."""
     path = write_checkpoint(folder, "a", ARRAYS, STATE, keep=1)

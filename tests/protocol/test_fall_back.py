@@ -141,6 +141,19 @@ def test_a_stop_on_the_way_back_saves_the_restored_state():
     assert world.saved[-1].samples == samples and world.saved[-1].lr_scale == 0.5
 
 
+@pytest.mark.parametrize("stage", ["init", "warm start", "tuning", "tables"])
+def test_a_stop_after_a_return_to_first_values_saves_what_a_resume_takes(stage):
+    """Wherever it comes before any training, nothing is saved, or a position of a stage that there is."""
+    world = FallingWorld(RunMachine(plan(tuned_recall=0.6, most_tunings=4)), 7)
+    world.recalls = iter([])
+    until(world, lambda: len(world.trained) > 2)
+    world.feed(ev.FallBack())
+    until(world, lambda: world.restored and world.machine.stage == stage)
+    world.feed(ev.StopRequested())
+    assert world.run().status == "interrupted"
+    assert all(position.stage in ("train", "final") for position in world.saved)
+
+
 def test_restored_arrays_that_nobody_asked_for_are_refused():
     """A restored checkpoint without a request raises ProtocolError."""
     with pytest.raises(ProtocolError, match="nobody asked for"):

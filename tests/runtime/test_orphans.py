@@ -68,6 +68,13 @@ def test_doctor_lists_the_processes_of_dead_runs_and_clean_ends_them(begin, caps
     assert f"ended process {dead.pid}" in capsys.readouterr().out
 
 
+def test_numbers_of_thousands_of_digits_stop_no_start(begin):
+    """A command can say anything; what no run writes is nobody's."""
+    odd = [begin(f"distlsh-{'9' * 5000}-1-0123abcd"), begin(f"distlsh-1-{'9' * 5000}-0123abcd")]
+    end_orphans()
+    assert all(process.poll() is None for process in odd)
+
+
 def test_processes_of_runs_that_live_and_of_other_programs_are_let_be(begin):
     """One of a run of this process, and one whose code only mentions a dead run."""
     mention = "print('there', flush=True); input()  # multiprocess.forkserver  # {}"
