@@ -23,7 +23,7 @@ SMALL = (
 )  # fmt: skip
 """Generated data of which an epoch takes a second or two."""
 
-GAP_S = 0.6
+GAP_S = 1.0
 """Seconds of undisturbed training between two faults, on cores that nobody else uses."""
 
 LEAST_SPREAD, LEAST_SPREAD_OF_FEW = 0.02, 0.04
