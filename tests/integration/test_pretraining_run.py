@@ -26,11 +26,8 @@ class InAPool(Watcher):
 
     def report(self, report):
         super().report(report)
-        if (
-            report.phase == "pretrain"
-            and report.samples_per_s > 0
-            and not any(n.phase_share for n in self.reports)
-        ):
+        shares = [one.phase_share for one in self.reports if one.phase == "pretrain"]
+        if report.phase == "pretrain" and report.samples_per_s > 0 and not any(shares):
             interrupt(self)
 
 
@@ -194,7 +191,7 @@ def test_interrupted_seconds_are_those_of_the_pretraining(config, tmp_path):
 def test_a_stop_in_a_pool_waits_for_a_batch_and_the_pool_is_trained_again(config, tmp_path):
     """Nothing of the pool is acknowledged; what was trained of it counts as repeated, all of it is left."""
     pretrain = {"epochs": 1, "batch_size": 256, "pool": 6000, "partners": 16}
-    settings = config(pretrain=pretrain, model={"hidden": [512]}, run={"workers": 1}, eval={"n_rows": 0})
+    settings = config(pretrain=pretrain, model={"hidden": [1024]}, run={"workers": 1}, eval={"n_rows": 0})
     with pytest.raises(RunInterrupted, match="--resume"):
         run(settings, observer=InAPool(), run_dir=tmp_path / "run")
     state = read_checkpoint(latest_checkpoint(tmp_path / "run").path)[1]
