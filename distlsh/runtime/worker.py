@@ -41,9 +41,10 @@ from distlsh.shm.arena import Arena
 
 _LEAST_BLOCK = 16
 _BLOCK_MACS = 10**11
-"""Multiply-adds between two heartbeats of an evaluation, and two looks for its end: a second or two of a core.
+"""Multiply-adds between two heartbeats of an evaluation, and two looks for its end: a second or two.
 
-Fewer cost: each block reads all output rows.  Two fifths of it took 18% longer for 220,084 of them, 1024 wide."""
+Fewer cost: each block reads all output rows.  Two fifths took 18% longer for 220,084 of them, 1024 wide.
+"""
 
 
 class _HandedBack(Exception):
