@@ -325,7 +325,7 @@ class RunMachine(Saving):
                 complete = self._ledger.finished
                 self._actions.append(act.EndEvaluation(step.kind, complete=complete))
                 self.position.eval_due = None if complete or step.kind == "final" else step.kind
-                if self._stopping and step.kind == "final":
+                if self._stopping and step.kind == "final" and not complete:
                     self._agenda = deque([Finish("interrupted")])
             case Train() if step.pretrains:
                 self._end_pretrain_epoch()

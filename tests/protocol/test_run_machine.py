@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distlsh.errors import ProtocolError
@@ -243,6 +243,7 @@ def test_a_stopped_run_goes_on_with_the_same_chunks(seed, workers, at, faults):
     at=st.integers(0, 60),
     workers=st.sampled_from([1, 2]),
 )
+@example(seed=17747, at=47, workers=2)  # those who are in the last evaluation finish it after the stop
 def test_an_evaluation_that_a_stop_gave_up_is_made_when_the_run_goes_on(seed, at, workers):
     """Stopped anywhere and resumed, a run has made every evaluation, each once."""
     changes = dict(eval_interval=300, deterministic=True, chunk=100) if workers == 1 else {}
