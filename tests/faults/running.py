@@ -57,6 +57,7 @@ class Run:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        _, left = psutil.wait_procs(left, timeout=5)  # who clears away what the coordinator left
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
