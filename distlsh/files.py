@@ -34,10 +34,14 @@ def short(found: object, most: int = _SHOWN) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def open_plain(path: Path) -> io.BufferedReader:
-    """Open a plain file to read its bytes; OSError, or ValueError for a pipe, socket, device or folder."""
+def open_plain(path: Path, *, follow: bool = True) -> io.BufferedReader:
+    """Open a plain file to read its bytes; OSError, or ValueError for a pipe, socket, device or folder.
+
+    follow  a link; else it is an OSError
+    """
     # A pipe without a writer would otherwise make whoever opens it wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    links = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ValueError("no plain file, but a pipe, socket, device or folder")

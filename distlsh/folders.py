@@ -133,12 +133,6 @@ def open_without_links(path: Path, mode: str, flags: int) -> BinaryIO:
     return open(descriptor, mode)  # type: ignore[return-value]
 
 
-def open_to_read(path: Path) -> BinaryIO:
-    """Open a plain file that others may have put there; OSError for a link, and no pipe makes it wait."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    return open(descriptor, "rb")
-
-
 def open_lock(path: Path) -> int:
     """Return a descriptor of the file ``path``, made if missing, for a lock that no other user can hold.
 

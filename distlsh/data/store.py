@@ -33,7 +33,7 @@ from distlsh.data.dataset import Dataset
 from distlsh.data.store_meta import check_meta
 from distlsh.errors import StoreError
 from distlsh.files import JSON_BYTES, open_plain, parse_json, read_json, short
-from distlsh.folders import open_to_read, temporary_beside
+from distlsh.folders import temporary_beside
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "indptr": OFFSET,
@@ -305,7 +305,7 @@ def sample_digest(path: Path) -> str:
 def _noted(path: Path) -> Any:
     """Return what was noted of an earlier check; None if others could have written it."""
     try:
-        with open_to_read(path / "verified.json") as file:
+        with open_plain(path / "verified.json", follow=False) as file:
             if os.fstat(file.fileno()).st_uid not in (os.geteuid(), 0):
                 return None
             return parse_json(file.read(JSON_BYTES).decode())

@@ -24,7 +24,7 @@ from distlsh.runtime.eval_rows import count_rows
 from distlsh.runtime.layout import Sizes, has_tables, hidden_tables, output_tables, plan_arrays, tunes
 from distlsh.runtime.placement import Placement, place
 from distlsh.runtime.processes import ForkServer
-from distlsh.runtime.roles import REHASHER, worker_role
+from distlsh.runtime.roles import REHASHER, child_roles, worker_role
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.saving import Saver
 from distlsh.runtime.setup import ChildSetup, pack_specs
@@ -191,9 +191,8 @@ def _saver(config: Config, arena: Arena, run_dir: RunDir, data: Data, chosen: Ch
 
 def _supervisor(config: Config, plan: Plan) -> Supervisor:
     run = config.run
-    roles = [worker_role(i) for i in range(run.workers)] + ([REHASHER] if plan.tables else [])
     return Supervisor(
-        roles,
+        child_roles(run.workers, rehasher=plan.tables),
         max_restarts=run.max_restarts,
         restart_window_s=run.restart_window_s,
         heartbeat_s=run.heartbeat_s,

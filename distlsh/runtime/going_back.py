@@ -75,9 +75,8 @@ class GoingBack:
     def _fill(self, path: Path, arrays: dict[str, Any], state: dict[str, Any]) -> Position:
         before = self._chosen.n_bytes if self._chosen is not None else 0
         position = self._saver.fill(path, arrays, state)
-        chosen = self._chosen is None or self._chosen.lsh is not None
         with as_checkpoint_errors(path):
-            check_state(self._plan, position, state, chosen=chosen)
+            check_state(self._plan, position, state, chosen=self._saver.has_choice)
         after = self._chosen.n_bytes if self._chosen is not None else 0
         self._memory.share(after)
         self._memory.share(-before)

@@ -31,7 +31,7 @@ from distlsh.runtime.orphans import end_orphans
 from distlsh.runtime.processes import ForkServer, server_of
 from distlsh.runtime.reporting import Meter
 from distlsh.runtime.restored import as_checkpoint_errors, check_state
-from distlsh.runtime.roles import REHASHER, worker_role
+from distlsh.runtime.roles import child_roles
 from distlsh.runtime.run_dir import RunDir
 from distlsh.runtime.stop_signals import StopNow, StopSignals
 from distlsh.runtime.summary import summarise
@@ -96,8 +96,9 @@ class _Session:
         self.stack.callback(allow_files(self.config.run.workers))  # before the fork server, which inherits it
         check_tasks(self.config.run.workers)
         server = server_of(self.config)
-        roles = [*map(worker_role, range(self.config.run.workers)), REHASHER]
-        self.stack.callback(server.stop, roles)  # whose children go with it, whatever has happened
+        self.stack.callback(
+            server.stop, child_roles(self.config.run.workers)
+        )  # whose children go with it, whatever has happened
         end_orphans()
         sweep()
         self._check_run_dir(resume, new_dir)
@@ -200,9 +201,8 @@ class _Session:
         # A run that was cut off before its first checkpoint begins again.
         if resume is not None and self.run_dir.has_checkpoint():
             position, state, warnings = parts.saver.restore()
-            chosen = parts.chosen is None or parts.chosen.lsh is not None
             with as_checkpoint_errors(self.run_dir.path):
-                check_state(parts.plan, position, state, chosen=chosen)
+                check_state(parts.plan, position, state, chosen=parts.saver.has_choice)
         meter = Meter(parts.arena["runtime.counters"], self.config.train.epochs, data.sizes.n_train)
         with as_checkpoint_errors(self.run_dir.path):
             machine = RunMachine(parts.plan, position)

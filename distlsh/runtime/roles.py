@@ -11,6 +11,11 @@ def worker_role(index: int) -> str:
     return f"worker-{index}"
 
 
+def child_roles(n_workers: int, *, rehasher: bool = True) -> list[str]:
+    """Return the roles of a run's children; a run without hash tables has no rehasher."""
+    return [*map(worker_role, range(n_workers)), *([REHASHER] if rehasher else [])]
+
+
 def worker_index(role: str) -> int:
     """Return the index of the worker with this role."""
     return int(role.rpartition("-")[2])

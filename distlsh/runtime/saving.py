@@ -66,6 +66,11 @@ class Saver:
         """Where the run's checkpoints are."""
         return self._run_dir.checkpoints
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether the hash functions of the output are there, where the run chooses them."""
+        return self._chosen is None or self._chosen.lsh is not None
+
     def save(self, position: Position, figures: dict[str, Any], *, live: bool) -> Write:
         """Return what writes a checkpoint of this moment's position, in any thread.
 

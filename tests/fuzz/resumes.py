@@ -219,9 +219,8 @@ def take(data: bytes) -> bool:
     except ValueError as error:  # what reads manifests has refused it
         raise CheckpointError(f"{path}: {error}") from None
     position = run.saver.fill(path, _arrays(run, kind, places, missing), state)
-    chosen = run.chosen is None or run.chosen.lsh is not None
     with as_checkpoint_errors(path):
-        check_state(run.plan, position, state, chosen=chosen)
+        check_state(run.plan, position, state, chosen=run.saver.has_choice)
         machine = RunMachine(run.plan, position)
         coordinator = SimpleNamespace(_clock=run.clock, meter=run.meter)
         Coordinator.restore(cast(Coordinator, coordinator), state)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from distlsh.runtime.failpoints import COORDINATOR, COORDINATOR_POINTS, REHASHER_POINTS, WORKER_POINTS, Point
-from distlsh.runtime.roles import REHASHER, worker_role
+from distlsh.runtime.roles import FORK_SERVER, REHASHER, child_roles, worker_role
 
-FORK_SERVER = "forkserver"
 WORKER = "worker"
 
 Kind = Literal["kill", "segv", "stop", "pause", "memory", "int", "term", "hup", "int twice"]
@@ -110,8 +109,7 @@ class Choices:
     @property
     def roles(self) -> list[str]:
         """The children and the fork server."""
-        workers = [worker_role(i) for i in range(self.n_workers)]
-        return [*workers, *([REHASHER] if self.tables else []), FORK_SERVER]
+        return [*child_roles(self.n_workers, rehasher=self.tables), FORK_SERVER]
 
     def has(self, cell: _Cell) -> bool:
         """Tell whether there is such a role, which comes past such a point."""

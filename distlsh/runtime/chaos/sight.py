@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from distlsh.runtime.procfs import pids
 from distlsh.shm.names import SEGMENT_DIR
 from distlsh.shm.procstat import process_stat
 
@@ -32,23 +33,23 @@ def marked(token: str) -> list[Seen]:
     """Return the living processes whose environment has ``token`` in `MARKER`."""
     wanted = f"{MARKER}={token}".encode()
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and wanted in _environment(entry) and (one := process(int(entry))) is not None:
+    for pid in pids():
+        if wanted in _environment(pid) and (one := process(pid)) is not None:
             found.append(one)
     return [one for one in found if one.state not in "ZX"]
 
 
-def _environment(pid: str) -> list[bytes]:
+def _environment(pid: int) -> list[bytes]:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
 
 
-def zombies_below(pids: set[int]) -> set[int]:
-    """Return the zombies whose parent is one of ``pids``."""
-    seen = [process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
-    return {one.pid for one in seen if one is not None and one.state == "Z" and one.parent in pids}
+def zombies_below(parents: set[int]) -> set[int]:
+    """Return the zombies whose parent is one of ``parents``."""
+    seen = [process(pid) for pid in pids()]
+    return {one.pid for one in seen if one is not None and one.state == "Z" and one.parent in parents}
 
 
 def descriptors(pid: int) -> list[str]:

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 import msgspec
 
 from distlsh.runtime.chaos.ear import Ear, Heard
-from distlsh.runtime.chaos.faults import FORK_SERVER, WORKER, Fault
+from distlsh.runtime.chaos.faults import WORKER, Fault
 from distlsh.runtime.chaos.memory_kill import no_memory_for
 from distlsh.runtime.chaos.target import Life, Target, kill
 from distlsh.runtime.failpoints import COORDINATOR, Point, arm, armed, row_of
-from distlsh.runtime.roles import REHASHER, worker_role
+from distlsh.runtime.roles import FORK_SERVER, REHASHER, child_roles, worker_role
 
 NUMBERS = {
     "kill": signal.SIGKILL,
@@ -87,7 +87,7 @@ class Strikes:
         )
 
     def _children(self) -> dict[str, int]:
-        roles = {*(worker_role(i) for i in range(self.n_workers)), REHASHER}
+        roles = child_roles(self.n_workers)
         return {one.name: one.pid for one in self.target.processes() if one.name in roles}
 
     # --- children and the fork server
@@ -127,7 +127,7 @@ class Strikes:
         if fault.kind == "memory":
             return self._memory(fault.role, one.pid, stack)
         kill(one.pid, NUMBERS[fault.kind])
-        if fault.role == FORK_SERVER and fault.kind == "stop":  # nobody misses it before it is needed
+        if fault.role == FORK_SERVER and fault.kind == "stop":  # so that it is needed
             time.sleep(_HELD_S)
             self._kill_worker(found)
         elif fault.kind == "pause":
